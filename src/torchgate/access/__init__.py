@@ -1,0 +1,1 @@
+"""Proves who calls, decides what they may do, hands out secret values."""

@@ -1,0 +1,1 @@
+"""Turns one kind of credential into a principal, or refuses it."""

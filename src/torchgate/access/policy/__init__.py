@@ -1,0 +1,1 @@
+"""Decides whether a principal may do an action on a resource."""

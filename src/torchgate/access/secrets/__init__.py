@@ -1,0 +1,1 @@
+"""Finds the values that secret references point to."""

@@ -1,0 +1,1 @@
+"""Serves the web pages; they use the public admin routes like any client."""

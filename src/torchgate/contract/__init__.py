@@ -1,0 +1,1 @@
+"""The nouns, messages and errors every other room shares; no behaviour beyond validation."""

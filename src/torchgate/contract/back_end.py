@@ -1,0 +1,166 @@
+"""The seam under the engine: what runs a batch. Local worker processes are the first; Ray and Triton may follow.
+
+Nothing above this seam assumes a child process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.errors import TorchgateError
+from torchgate.contract.inference import InferenceRequest, ModelState
+from torchgate.contract.tensors import PlacedTensor, Signature
+
+
+class Artifact(msgspec.Struct, frozen=True):
+    """One version of a model on disk, and how it wants to be run; read from model.toml.
+
+    Args:
+        ref: name and version.
+        format: `class`, `export`, `torchscript` or `aoti`.
+        folder: absolute path of the version's folder.
+        entry: `file:Class` for `class`, else the artifact's file name.
+        digest: `sha256:…` over the folder's files.
+        signature: inputs and outputs.
+        max_batch_size: rows; 0: no batches.
+        replicas: workers that hold a copy.
+        threads: CPU threads of each, or 0: an equal share of the machine.
+        device: `cpu`, `cuda`, `cuda:0` …
+        parameters: free settings of model.toml for the author's `load`.
+        load_timeout_s: until it must be ready.
+        max_run_s: a batch that runs longer costs the worker its life.
+        idempotent: False: rows are never run twice.
+        warm_up: runs on made-up input before ready.
+    """
+
+    ref: ModelRef
+    format: str
+    folder: str
+    entry: str
+    digest: str
+    signature: Signature
+    max_batch_size: int
+    replicas: int = 1
+    threads: int = 0
+    device: str = "cpu"
+    parameters: Mapping[str, object] = msgspec.field(default_factory=dict)
+    load_timeout_s: float = 120.0
+    max_run_s: float = 30.0
+    idempotent: bool = True
+    warm_up: int = 1
+
+
+class Slot(Protocol):
+    """A reserved piece of memory that a back end can read without another copy."""
+
+    @property
+    def view(self) -> memoryview:
+        """Writable, exactly as long as was asked for."""
+        ...
+
+    def release(self) -> None:
+        """Give it back; memory that a run may still touch is reused only after that run. Safe to call twice."""
+        ...
+
+
+class BatchItem(msgspec.Struct, frozen=True):
+    """One request's rows in a batch."""
+
+    request: InferenceRequest
+    slot: Slot
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Requests of one model version that run together.
+
+    Args:
+        batch_id: unique in this process; the answer must carry it.
+        items: at least one; their shapes are compatible.
+        rows: of all items together.
+    """
+
+    batch_id: int
+    ref: ModelRef
+    items: tuple[BatchItem, ...]
+    rows: int
+
+
+class ItemAnswer(msgspec.Struct, frozen=True):
+    """One request's outputs: offsets count from `memory.view`'s start. `memory` is released by the engine."""
+
+    outputs: tuple[PlacedTensor, ...]
+    memory: Slot
+
+
+class BatchAnswer(msgspec.Struct, frozen=True):
+    """What came of a batch: for each item, in order, its outputs or its own error.
+
+    Args:
+        items: as many as the batch has, in its order.
+        collate_s, predict_s, split_s: where the worker's time went.
+        worker: which worker, for the audit event.
+    """
+
+    items: tuple[ItemAnswer | TorchgateError, ...]
+    collate_s: float
+    predict_s: float
+    split_s: float
+    worker: str
+
+
+class BatchLost(Exception):
+    """The back end lost a batch: it may or may not have run.
+
+    Args:
+        hung: it outlived max_run_s and was killed; False: what ran it died by itself.
+        worker: which one, for logs.
+    """
+
+    def __init__(self, *, hung: bool, worker: str) -> None:
+        super().__init__(f"{worker} {'outlived max_run_s' if hung else 'died'}")
+        self.hung = hung
+        self.worker = worker
+
+
+StateListener = Callable[[ModelRef, ModelState, str, int], None]
+"""Called with (ref, state, reason, ready replicas) whenever one of them changes."""
+
+
+class BackEnd(Protocol):
+    """Holds loaded model versions and runs batches on them. Called from the event loop only."""
+
+    async def activate(self, artifact: Artifact, listener: StateListener) -> None:
+        """Load a version; returns when it is ready or failed (the listener was told). Never raises for a bad model."""
+        ...
+
+    async def deactivate(self, ref: ModelRef) -> None:
+        """Unload a version after the batches that it is running."""
+        ...
+
+    def reserve(self, ref: ModelRef, length: int) -> Slot:
+        """Memory for the inputs of one request.
+
+        Raises:
+            Overloaded: none free now. BodyTooLarge: more than there is at all.
+        """
+        ...
+
+    def free_replicas(self, ref: ModelRef) -> int:
+        """How many batches it could take this moment; the listener is called when this rises from 0."""
+        ...
+
+    async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
+        """Run a batch on a free replica, or, quarantined, alone on a worker kept for suspected rows.
+
+        Raises:
+            BatchLost: see there.
+        """
+        ...
+
+    async def stop(self) -> None:
+        """End everything; running batches get a short grace."""
+        ...

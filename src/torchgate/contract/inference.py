@@ -1,0 +1,191 @@
+"""One request to a model and its answer, and the engine as the gate sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.principal import Principal
+from torchgate.contract.tensors import PlacedTensor, Signature
+
+ParameterValue = bool | int | float | str
+ModelState = Literal["loading", "ready", "failed", "unloading", "unloaded"]
+
+
+class Timing(msgspec.Struct):
+    """Where the time of one request went; the engine fills it, telemetry reads it.
+
+    Args:
+        queue_s: accepted until its batch was handed to a worker.
+        run_s: its batch in the worker: collate, predict, split.
+        batch_rows, batch_requests: of the batch it last ran in.
+        worker: which worker, e.g. `digits:1/0#4` (model:version / replica # generation).
+        attempts: 1, or 2 after quarantine.
+    """
+
+    queue_s: float = 0.0
+    run_s: float = 0.0
+    batch_rows: int = 0
+    batch_requests: int = 0
+    worker: str = ""
+    attempts: int = 0
+
+
+class InferenceRequest(msgspec.Struct, frozen=True):
+    """A decoded request; the bytes of its inputs lie in the section that its permit reserved.
+
+    Args:
+        request_id: ours.
+        principal: who asks.
+        inputs: each input of the signature once, in its order; offsets count from the reserved section's start.
+        rows: length of the batch dimension, or 1 for a model that takes no batches.
+        deadline_at: on the monotonic clock.
+        outputs: names of the wanted outputs, or None for all.
+        priority: V2 `priority`: orders only the caller's own rows; 0 is none, 1 the highest.
+        parameters: those that the model declares.
+    """
+
+    request_id: str
+    principal: Principal
+    inputs: tuple[PlacedTensor, ...]
+    rows: int
+    deadline_at: float
+    outputs: tuple[str, ...] | None = None
+    priority: int = 0
+    parameters: Mapping[str, ParameterValue] = msgspec.field(default_factory=dict)
+
+
+class InferenceResponse(msgspec.Struct, frozen=True):
+    """An answer; valid until its permit is released.
+
+    Args:
+        outputs: in the order of the signature (or of the request's `outputs`); offsets count from `payload`'s start.
+        payload: the bytes of all outputs, read only by agreement.
+    """
+
+    outputs: tuple[PlacedTensor, ...]
+    payload: memoryview
+    timing: Timing
+
+
+class ModelDescription(msgspec.Struct, frozen=True):
+    """What is known of a model version without torch: model.toml, and its state now.
+
+    Args:
+        ref: name and version.
+        digest: `sha256:…` over the artifact, or empty while unknown.
+        platform: `torchgate_class`, `torchgate_export`, `torchgate_torchscript` or `torchgate_aoti`.
+        signature: inputs and outputs.
+        max_batch_size: rows; 0 means that the model takes no batches and shapes are whole.
+        max_batch_delay_s: how long a batch may wait to fill.
+        max_timeout_s: cap of a request's deadline.
+        parameters: names of request parameters that reach the model.
+        state: now.
+        reason: why it is in that state; empty when ready. For those with the right to read it.
+        ready_workers: how many replicas can take a batch.
+    """
+
+    ref: ModelRef
+    digest: str
+    platform: str
+    signature: Signature
+    max_batch_size: int
+    max_batch_delay_s: float
+    max_timeout_s: float
+    parameters: tuple[str, ...]
+    state: ModelState
+    reason: str = ""
+    ready_workers: int = 0
+
+
+class DurationStatistics(msgspec.Struct):
+    """A count and a sum, as V2 statistics give them."""
+
+    count: int = 0
+    ns: int = 0
+
+
+class ModelStatistics(msgspec.Struct):
+    """V2 statistics of a model version since it was loaded.
+
+    Args:
+        last_inference_ms: Unix milliseconds, 0 for never.
+        inference_count: rows answered; execution_count: batches run.
+        success, fail, queue, compute_input, compute_infer, compute_output: per request.
+        batches: batch size in rows → executions of that size.
+    """
+
+    last_inference_ms: int = 0
+    inference_count: int = 0
+    execution_count: int = 0
+    success: DurationStatistics = msgspec.field(default_factory=DurationStatistics)
+    fail: DurationStatistics = msgspec.field(default_factory=DurationStatistics)
+    queue: DurationStatistics = msgspec.field(default_factory=DurationStatistics)
+    compute_input: DurationStatistics = msgspec.field(default_factory=DurationStatistics)
+    compute_infer: DurationStatistics = msgspec.field(default_factory=DurationStatistics)
+    compute_output: DurationStatistics = msgspec.field(default_factory=DurationStatistics)
+    batches: dict[int, DurationStatistics] = msgspec.field(default_factory=dict)
+
+
+class Permit(Protocol):
+    """Room in the engine for one request, from the door until the answer is encoded."""
+
+    def reserve(self, length: int) -> memoryview:
+        """Shared memory for the inputs: writable, `length` bytes, 64-byte aligned. Once per permit.
+
+        Raises:
+            Overloaded: no room for so many bytes now.
+            BodyTooLarge: there never will be.
+        """
+        ...
+
+    async def run(self, request: InferenceRequest) -> InferenceResponse:
+        """Queue, run, and give the answer. Cancelling this call takes the request back. Once per permit.
+
+        Raises:
+            DeadlineExceeded, Overloaded, ModelNotReady, ModelError and its kinds: as their names say.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give the room back; the answer's payload is invalid from here. Safe to call twice."""
+        ...
+
+
+class Engine(Protocol):
+    """The engine, in this process or reached over a pipe."""
+
+    def resolve(self, name: str, version: str | None) -> ModelRef | None:
+        """The model version that a request means, byte for byte; None if there is none. No version: the default."""
+        ...
+
+    def describe(self, ref: ModelRef) -> ModelDescription | None:
+        """None when the version is gone."""
+        ...
+
+    def statistics(self, ref: ModelRef) -> ModelStatistics | None:
+        """None when the version is gone."""
+        ...
+
+    def models(self) -> tuple[ModelDescription, ...]:
+        """All versions, by name and version."""
+        ...
+
+    def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
+        """Room for one request, decided before its body is read.
+
+        Args:
+            announced_bytes: of the body, or the limit where the client did not announce any.
+
+        Raises:
+            ModelNotReady, Overloaded, UnknownModel (gone since it was resolved).
+        """
+        ...
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether every model is ready or failed: warm-up is over."""
+        ...

@@ -1,0 +1,137 @@
+"""What the engine and the worker need of the operating system; `posix` and `windows` each fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class Section(Protocol):
+    """Memory shared between processes, without a name in any file system."""
+
+    @property
+    def view(self) -> memoryview:
+        """Writable, the whole of it."""
+        ...
+
+    def close(self) -> None:
+        """Unmap it here; other processes that have it keep it. Views taken from it must be released before."""
+        ...
+
+
+class ChildSpec(msgspec.Struct, frozen=True):
+    """A child process to start: `python -I -X utf8 -m <module> <arguments>`, nothing inherited but its channel.
+
+    Args:
+        name: for logs, e.g. `worker 3`.
+        module: dotted name.
+        arguments: after the module.
+        environment: all of it; nothing of ours is added.
+        folder: working directory.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+class ChannelReceiver(Protocol):
+    """Who listens to a child's channel; called on the event loop."""
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes, in order, cut anywhere."""
+        ...
+
+    def channel_closed(self) -> None:
+        """The other end is gone. Called once; nothing follows."""
+        ...
+
+
+class Child(Protocol):
+    """A running child and our end of its channel."""
+
+    @property
+    def pid(self) -> int:
+        """Of the interpreter itself, not of a virtual environment's launcher."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send to the child, without waiting; what exceeds the pipe is kept here."""
+        ...
+
+    def hand_over(self, section: Section) -> int:
+        """Give the child access to a section; returns the token by which its WorkerEnd opens it."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once and everything it started. Safe to call twice."""
+        ...
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        ...
+
+
+class Children(Protocol):
+    """Starts child processes with spawn semantics, which die with us however we die."""
+
+    async def start(self, spec: ChildSpec, receiver: ChannelReceiver, on_output: Callable[[bytes], None]) -> Child:
+        """Start one.
+
+        Args:
+            receiver: is told what comes over the channel.
+            on_output: is given what it prints on stdout and stderr, cut anywhere.
+
+        Raises:
+            OSError: it could not be started.
+        """
+        ...
+
+
+class Sections(Protocol):
+    """Makes sections."""
+
+    def create(self, length: int) -> Section:
+        """Zeroed, page aligned.
+
+        Raises:
+            OSError: not enough memory.
+        """
+        ...
+
+
+class WorkerEnd(Protocol):
+    """The child's end of its channel, blocking."""
+
+    def read(self) -> bytes:
+        """At least one byte of what was sent; empty when the parent is gone."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """All of it.
+
+        Raises:
+            OSError: the parent is gone.
+        """
+        ...
+
+    def open_section(self, token: int, length: int) -> Section:
+        """Map a section that the parent handed over, in the order in which it did."""
+        ...
+
+
+class PrivateFolders(Protocol):
+    """Makes folders that only our account, and administrators, may open."""
+
+    def make_private(self, folder: Path) -> None:
+        """Create it if it is missing, and close it to others.
+
+        Raises:
+            OSError: it could not be.
+        """
+        ...

@@ -1,0 +1,220 @@
+"""Messages between the engine and a worker: typed, versioned, msgpack in length-prefixed frames. No pickle.
+
+The life of a worker on this wire:
+
+    engine                          worker
+    (starts the process)            Hello              torch is imported: standby
+    Load                            Loaded | LoadFailed   (warm-up included)
+    Run                             RunDone               or NeedSpace → Space → RunDone
+    …
+    Stop, or the channel's end      (exits)
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from torchgate.contract.principal import RowPrincipal
+from torchgate.contract.tensors import PlacedTensor, Signature
+
+PROTOCOL_VERSION = 1
+"""Raised with every incompatible change; Hello carries the worker's, and the engine refuses another."""
+
+MAX_FRAME_BYTES = 16 << 20
+"""Of one message; tensors don't travel in messages, so that far less is usual."""
+
+_LENGTH = struct.Struct("<I")
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    """Become the holder of one model version. Fields as in back_end.Artifact.
+
+    Args:
+        section_token, section_length: the section where all tensors of this version lie.
+    """
+
+    model: str
+    version: str
+    format: str
+    folder: str
+    entry: str
+    signature: Signature
+    max_batch_size: int
+    device: str
+    parameters: Mapping[str, object]
+    warm_up: int
+    section_token: int
+    section_length: int
+    idempotent: bool
+
+
+class RunItem(msgspec.Struct, frozen=True, array_like=True):
+    """One request's rows; offsets of inputs count from the section's start."""
+
+    inputs: tuple[PlacedTensor, ...]
+    rows: int
+    principal: RowPrincipal
+    outputs: tuple[str, ...] | None
+    parameters: Mapping[str, bool | int | float | str]
+
+
+class Run(msgspec.Struct, frozen=True, tag=True):
+    """Run these requests together.
+
+    Args:
+        space_offset, space_length: where in the section the outputs may be written.
+        deadline_at: the earliest of its requests, on the monotonic clock.
+    """
+
+    batch_id: int
+    items: tuple[RunItem, ...]
+    space_offset: int
+    space_length: int
+    deadline_at: float
+
+
+class Space(msgspec.Struct, frozen=True, tag=True):
+    """The answer to NeedSpace; length 0: there is none, and the batch fails."""
+
+    batch_id: int
+    space_offset: int
+    space_length: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """End after what you are doing."""
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The worker's first message: torch is imported."""
+
+    protocol: int
+    pid: int
+    torch: str
+    python: str
+
+
+class Loaded(msgspec.Struct, frozen=True, tag=True):
+    """The model is loaded and has answered its warm-up."""
+
+    load_s: float
+    warm_up_s: float
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model can't be loaded.
+
+    Args:
+        reason: for the operator (`models status`): what, which, what to do.
+        detail: traceback, for the log.
+    """
+
+    reason: str
+    detail: str
+
+
+class NeedSpace(msgspec.Struct, frozen=True, tag=True):
+    """The outputs are longer than the space given; they wait in the worker."""
+
+    batch_id: int
+    length: int
+
+
+class ItemDone(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """One request's outputs; offsets count from the section's start."""
+
+    outputs: tuple[PlacedTensor, ...]
+
+
+class ItemFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """One request's own failure: the model raised on it alone, or answered against its signature.
+
+    Args:
+        sentence: for the caller; nothing of the exception's text.
+        detail: exception and traceback, for the log.
+    """
+
+    sentence: str
+    detail: str
+
+
+class RunDone(msgspec.Struct, frozen=True, tag=True):
+    """The batch is over; items in the order of Run."""
+
+    batch_id: int
+    items: tuple[ItemDone | ItemFailed, ...]
+    collate_s: float
+    predict_s: float
+    split_s: float
+
+
+ToWorker = Load | Run | Space | Stop
+FromWorker = Hello | Loaded | LoadFailed | NeedSpace | RunDone
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+class WireError(Exception):
+    """The other side sent what is no message of ours; the connection is worthless from here."""
+
+
+def encode(message: ToWorker | FromWorker) -> bytes:
+    """One frame: u32 little-endian length, then msgpack."""
+    body = _encoder.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def decode_to_worker(frame: bytes | memoryview) -> ToWorker:
+    """A message for the worker.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        return _to_worker.decode(frame)
+    except msgspec.MsgspecError as error:
+        raise WireError(str(error)) from None
+
+
+def decode_from_worker(frame: bytes | memoryview) -> FromWorker:
+    """A message for the engine.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        return _from_worker.decode(frame)
+    except msgspec.MsgspecError as error:
+        raise WireError(str(error)) from None
+
+
+class Frames:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The frames that are complete now.
+
+        Raises:
+            WireError: a frame announces more than MAX_FRAME_BYTES.
+        """
+        pending = self._pending
+        pending += data
+        start = 0
+        while len(pending) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(pending, start)
+            if length > MAX_FRAME_BYTES:
+                raise WireError(f"a frame of {length} bytes; at most {MAX_FRAME_BYTES}")
+            end = start + _LENGTH.size + length
+            if len(pending) < end:
+                break
+            yield bytes(pending[start + _LENGTH.size : end])
+            start = end
+        del pending[:start]

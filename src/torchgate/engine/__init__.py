@@ -1,0 +1,1 @@
+"""Decides if, when and where a request runs; owns queues and worker processes."""

@@ -1,0 +1,1 @@
+"""Turns the records the others emit into log lines, metrics, spans and the audit trail."""
