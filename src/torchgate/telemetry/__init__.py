@@ -1,1 +1,1 @@
-"""Turns the records the others emit into log lines, metrics, spans and the audit trail."""
+"""Turns the records that the others emit into log lines, metrics and the audit trail."""
