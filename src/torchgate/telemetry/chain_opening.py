@@ -88,7 +88,7 @@ def previous_chains(folder: Path) -> tuple[PreviousChain, ...]:
 
 
 def _previous_chain(folder: Path, chain: str) -> PreviousChain | None:
-    for path in reversed(segments_of(folder, chain).values()):
+    for path in reversed(list(segments_of(folder, chain).values())):
         lines = last_lines(path)
         if not lines:
             continue  # just rotated

@@ -124,7 +124,7 @@ def read_note(note: str, keys: Mapping[bytes, PublicKey]) -> Checkpoint:
         raise NoteError("it has no complete signature")
     text += "\n"
     found = ""
-    for line in signatures.splitlines():
+    for line in signatures[:-1].split("\n"):
         key, signature = _signer_of(line, keys)
         found += f" {line.split(' ')[1] if line.count(' ') == 2 else '?'}"
         if key is not None and key.has_signed(text, signature):
@@ -155,7 +155,7 @@ def _signer_of(line: str, keys: Mapping[bytes, PublicKey]) -> tuple[PublicKey | 
         decoded = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         raise NoteError(f"{line[:60]!r} is no signature line") from None
-    if dash != _DASH:
+    if dash != _DASH or base64.b64encode(decoded).decode("ascii") != encoded:
         raise NoteError(f"{line[:60]!r} is no signature line")
     key = keys.get(decoded[:4])
     return (key if key is not None and key.name == name else None), decoded[4:]

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _SEGMENT = re.compile(r"audit-(?P<chain>[a-z0-9.]+-[0-9a-f]{8}-\d+)-(?P<number>\d{5,})\.jsonl")
-_CHAIN_FILE = re.compile(r"audit-(?P<chain>[a-z0-9.]+-[0-9a-f]{8}-\d+)(?:-\d{5,})?\.(?:jsonl|checkpoints|head|seal|live)")
+_CHAIN_FILE = re.compile(
+    r"audit-(?P<chain>[a-z0-9.]+-[0-9a-f]{8}-\d+)(?:-\d{5,})?\.(?:jsonl|checkpoints|head|seal|live)"
+)
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows alone has it, and would turn \n into \r\n without it
 _TAIL_BYTES = 256 << 10  # a whole line is found in so much from a file's end; lines have about 2 kB
 

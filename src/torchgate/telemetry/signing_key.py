@@ -40,7 +40,9 @@ def open_signer(folder: Path, private_folders: PrivateFolders, *, host: str = ""
         _make_key(path)
     key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path} holds no Ed25519 key. Move it away, and a new one is made at the next start.")
+        raise ValueError(  # noqa: TRY004 - the file's content is wrong, not an argument's type
+            f"{path} holds no Ed25519 key. Move it away, and a new one is made at the next start."
+        )
     return Signer(f"torchgate-audit/{host or host_name()}", key)
 
 
