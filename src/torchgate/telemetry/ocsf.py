@@ -17,6 +17,7 @@ import msgspec
 import orjson
 
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent, RequestEvent
+from torchgate.contract.decision import Decision, ModelRef
 from torchgate.contract.principal import Principal
 
 SCHEMA_VERSION = "1.8.0"
@@ -37,8 +38,7 @@ _REJECTED_CODES = frozenset({"quota_exceeded", "overloaded", "model_not_ready", 
 DISPOSITIONS: Mapping[int, str] = {1: "allowed", 2: "blocked", 25: "rejected", 26: "unauthorized", 27: "error"}
 """disposition_id of the security_control profile, as far as it is used here."""
 
-_PEERS_KEPT = 4096  # addresses whose form is remembered; more than a gate sees at a time, 0.5 MB at most
-_PRINCIPALS_KEPT = 1024  # principals whose encoded form is remembered; about 1 kB each
+_KEPT = 1024  # encoded parts of each kind that are remembered; about 1 kB each
 _NAME = 256  # characters of a name that are kept; a line stays far below the 64 kB that log shippers take
 _SENTENCE = 1024  # characters of a sentence
 
@@ -79,7 +79,10 @@ class OcsfEncoder:
         self._product = orjson.Fragment(orjson.dumps(product))
         self._device = orjson.Fragment(orjson.dumps({"hostname": host, "type_id": 1, "type": "Server"}))
         self._peers: dict[str, dict[str, str]] = {}
-        self._actors: dict[tuple[str, str, frozenset[str]], orjson.Fragment] = {}
+        # By identity: identity and policy give the same objects again and again, and hashing them costs more.
+        self._actors: dict[int, tuple[Principal | None, orjson.Fragment]] = {}
+        self._decisions: dict[int, tuple[Decision, orjson.Fragment]] = {}
+        self._models: dict[tuple[ModelRef, str], tuple[orjson.Fragment, ...]] = {}
 
     def encode(self, event: AuditEvent | Occasion, place: ChainPlace) -> bytes:
         """One line, ending in a newline, with no other newline in it."""
@@ -140,6 +143,10 @@ class OcsfEncoder:
                 "queue_us": round(event.queue_s * 1e6), "run_us": round(event.run_s * 1e6), "worker": event.worker,
             },
         }  # fmt: skip
+        if event.decision is not None:
+            record["authorizations"] = self._authorizations(event.decision)
+        if event.model is not None:
+            api["service"], record["resources"], record["ai_model"] = self._model(event.model, event.model_digest)
         _add_optional(record, event)
         return record
 
@@ -175,25 +182,36 @@ class OcsfEncoder:
         }  # fmt: skip
 
     def _actor(self, principal: Principal | None) -> orjson.Fragment:
-        """The encoded actor, remembered: the same few principals ask again and again."""
-        key = ("", "", frozenset()) if principal is None else _actor_key(principal)
-        actor = self._actors.get(key)
-        if actor is None:
-            if len(self._actors) >= _PRINCIPALS_KEPT:
-                self._actors.clear()
-            self._actors[key] = actor = orjson.Fragment(orjson.dumps(_encodable(_actor(principal))))
-        return actor
+        known = self._actors.get(id(principal))
+        if known is not None and known[0] is principal:
+            return known[1]
+        fragment = _fragment(_actor(principal))
+        _remember(self._actors, id(principal), (principal, fragment))
+        return fragment
+
+    def _authorizations(self, decision: Decision) -> orjson.Fragment:
+        known = self._decisions.get(id(decision))
+        if known is not None and known[0] is decision:
+            return known[1]
+        fragment = _fragment(_authorizations(decision))
+        _remember(self._decisions, id(decision), (decision, fragment))
+        return fragment
+
+    def _model(self, ref: ModelRef, digest: str) -> tuple[orjson.Fragment, ...]:
+        known = self._models.get((ref, digest))
+        if known is None:
+            known = tuple(_fragment(part) for part in _model(ref, digest))
+            _remember(self._models, (ref, digest), known)
+        return known
 
     def _peer(self, peer: str) -> dict[str, str]:
         endpoint = self._peers.get(peer)
         if endpoint is None:
-            if len(self._peers) >= _PEERS_KEPT:
-                self._peers.clear()
             try:
                 endpoint = {"ip": str(ipaddress.ip_address(peer))}
             except ValueError:
                 endpoint = {"name": peer[:_NAME] or "unknown"}
-            self._peers[peer] = endpoint
+            _remember(self._peers, peer, endpoint)
         return endpoint
 
 
@@ -221,42 +239,39 @@ def is_refused(event: RequestEvent) -> bool:
 
 
 def _add_optional(record: dict[str, Any], event: RequestEvent) -> None:
-    decision, model, unmapped = event.decision, event.model, record["unmapped"]
-    if decision is not None:
-        policy = {
-            "uid": "torchgate.policy", "name": decision.rule[:_NAME], "version": decision.policy_version,
-            "is_applied": True, "desc": decision.reason[:_SENTENCE],
-        }  # fmt: skip
-        record["authorizations"] = ({"decision": "allowed" if decision.allowed else "denied", "policy": policy},)
-    if model is not None:
-        record["api"]["service"] = {"name": model.name, "version": model.version}
-        record["resources"] = (
-            {"uid": f"model:{model.name}:{model.version}", "name": model.name, "version": model.version,
-             "type": "Model", "role_id": 1},
-        )  # fmt: skip
-        record["ai_model"] = {"ai_provider": "Internal", "name": model.name, "version": model.version}
-        if event.model_digest:
-            record["ai_model"]["uid"] = event.model_digest
-    elif event.model_name:
+    unmapped = record["unmapped"]
+    if event.model is None and event.model_name:
         record["resources"] = ({"name": event.model_name[:_NAME], "type": "Model", "role_id": 1},)
     if event.trace_id:
-        record["trace"] = {"uid": event.trace_id}
+        trace: dict[str, Any] = {"uid": event.trace_id}
         if event.span_id:
             start = record["time"]
             end = start + round(event.duration_s * 1000)
-            record["trace"]["span"] = {"uid": event.span_id, "start_time": start, "end_time": end}
+            trace["span"] = {"uid": event.span_id, "start_time": start, "end_time": end}
+        record["trace"] = trace
     if event.client_request_id:
         unmapped["client_request_id"] = event.client_request_id[:_NAME]
     if event.credential_reason:
         unmapped["credential_reason"] = event.credential_reason[:_NAME]
 
 
-def _actor_key(principal: Principal) -> tuple[str, str, frozenset[str]]:
-    return f"{principal.key}\n{principal.method}\n{principal.issuer}", _name_of(principal), principal.roles
+def _model(ref: ModelRef, digest: str) -> tuple[object, object, object]:
+    """api.service, resources, ai_model."""
+    service = {"name": ref.name, "version": ref.version}
+    resource = {"uid": f"model:{ref.name}:{ref.version}", **service, "type": "Model", "role_id": 1}
+    ai_model = {"ai_provider": "Internal", **service} | ({"uid": digest} if digest else {})
+    return service, [resource], ai_model
 
 
-def _name_of(principal: Principal) -> str:
-    return f"{principal.name}\n{principal.credential_id}"
+def _authorizations(decision: Decision) -> list[dict[str, Any]]:
+    policy = {
+        "uid": "torchgate.policy",
+        "name": decision.rule[:_NAME],
+        "version": decision.policy_version[:_NAME],
+        "is_applied": True,
+        "desc": decision.reason[:_SENTENCE],
+    }
+    return [{"decision": "allowed" if decision.allowed else "denied", "policy": policy}]
 
 
 def _actor(principal: Principal | None) -> dict[str, Any]:
@@ -275,6 +290,16 @@ def _actor(principal: Principal | None) -> dict[str, Any]:
         },
         "app_name": principal.method,
     }
+
+
+def _fragment(value: object) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(_encodable(value)))
+
+
+def _remember(kept: dict[Any, Any], key: object, value: object) -> None:
+    if len(kept) >= _KEPT:
+        kept.clear()
+    kept[key] = value
 
 
 def _encodable(value: Any) -> Any:
