@@ -55,7 +55,7 @@ class Failed(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; the exit code is 0 only if all of it succeeded."""
-    if sys.version_info < OLDEST_PYTHON:  # noqa: UP036 (this file is what tells the owner of an older one)
+    if sys.version_info < OLDEST_PYTHON:
         seen, wanted = (".".join(map(str, version)) for version in (sys.version_info[:2], OLDEST_PYTHON))
         print(f"dev.py: this is Python {seen}; Torchgate needs {wanted} or newer. Start dev.py with a newer one.")
         return 2
@@ -212,14 +212,17 @@ def step(title: str, command: Sequence[str | Path]) -> None:
         Failed: it did not succeed.
     """
     started_at = time.monotonic()
-    with progress(title), subprocess.Popen(
-        [str(part) for part in command],
-        cwd=ROOT,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
+    with (
+        progress(title),
+        subprocess.Popen(
+            [str(part) for part in command],
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
         output = process.communicate()[0].decode("utf-8", "replace")
     if LOGS.parent.is_dir():
         LOGS.mkdir(exist_ok=True)
