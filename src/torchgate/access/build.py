@@ -1,0 +1,101 @@
+"""Puts access together from its settings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from torchgate.access.checks import setting_checks
+from torchgate.access.identity.api_key import ApiKeys
+from torchgate.access.identity.authenticate import Authentication
+from torchgate.access.identity.bearer_token import BearerTokens, Issuer
+from torchgate.access.identity.development import DevelopmentTokens
+from torchgate.access.identity.key_set import KeySet
+from torchgate.access.identity.key_sources import key_source
+from torchgate.access.identity.token_principal import TokenPrincipals
+from torchgate.access.policy.authorise import Authorisation
+from torchgate.access.policy.hook import HookRunner, load_hook
+from torchgate.access.policy.roles import Roles
+from torchgate.access.policy.rules import Policy, make_policy, make_rule
+from torchgate.access.settings import AccessSettings
+from torchgate.contract.clock import Clock, monotonic_s
+
+
+def build_access(
+    settings: AccessSettings,
+    *,
+    clock: Clock = monotonic_s,
+    wall_clock: Callable[[], float] = time.time,
+    development_tokens: Mapping[str, str] | None = None,
+) -> tuple[Authentication, Authorisation]:
+    """Authentication and authorisation, ready to be asked.
+
+    `await authentication.start()` begins to read the issuers' keys; at the end, `await authentication.stop()` and
+    `authorisation.stop()`. A reload is a new pair: nothing that was remembered outlives the settings it came from.
+
+    Args:
+        settings: as read.
+        clock: seconds, monotonic: refreshes and limits go by it.
+        wall_clock: Unix seconds: expiry goes by it.
+        development_tokens: name → token (`new_development_token()`) for each identity of `[development]`;
+            given only where development identities are allowed to exist (DESIGN 4.4), and ignored where
+            `development.enabled` is false.
+
+    Raises:
+        ValueError: the settings have mistakes; the sentence has all of them.
+    """
+    mistakes = [str(finding) for finding in setting_checks(settings) if finding.severity == "error"]
+    if mistakes:
+        raise ValueError("The settings of access have mistakes:\n" + "\n".join(mistakes))
+    hook, hook_digest = None, ""
+    if settings.policy.hook is not None:
+        function, hook_digest = load_hook(settings.policy.hook, settings.folder)
+        hook = HookRunner(function, timeout_s=settings.policy.hook_timeout_s, threads=settings.policy.hook_threads)
+    authorisation = Authorisation(build_policy(settings, hook_digest), hook, wall_clock)
+    return _authentication(settings, clock, wall_clock, development_tokens or {}), authorisation
+
+
+def build_policy(settings: AccessSettings, hook_digest: str = "") -> Policy:
+    """The rules alone, for `policy explain`; its version is the server's only with the digest of the hook."""
+    grants = [
+        make_rule(f"policy.grants[{place}]", rule.roles, rule.models, rule.actions)
+        for place, rule in enumerate(settings.policy.grants)
+    ]
+    denials = [
+        make_rule(f"policy.denials[{place}]", rule.roles, rule.models, rule.actions)
+        for place, rule in enumerate(settings.policy.denials)
+    ]
+    return make_policy(grants, denials, settings.roles, hook_digest)
+
+
+def _authentication(
+    settings: AccessSettings, clock: Clock, wall_clock: Callable[[], float], development_tokens: Mapping[str, str]
+) -> Authentication:
+    roles = Roles(settings.roles)
+    identity = settings.identity
+    issuers = [
+        Issuer(
+            oidc,
+            KeySet(oidc, key_source(oidc, settings.folder), clock),
+            TokenPrincipals(oidc, roles.claim_members(oidc.name)),
+        )
+        for oidc in identity.oidc
+    ]
+    tokens = BearerTokens(
+        issuers,
+        max_token_bytes=identity.max_token_bytes,
+        max_verified=identity.max_verified_tokens,
+        with_roles=roles.given_to,
+        wall_clock=wall_clock,
+    )
+    api_keys = ApiKeys(identity.api_keys, with_roles=roles.given_to, wall_clock=wall_clock)
+    identities = settings.development.identities if settings.development.enabled else ()
+    development = DevelopmentTokens(identities, development_tokens)
+    return Authentication(
+        tokens,
+        api_keys,
+        development,
+        key_sets=[issuer.keys for issuer in issuers],
+        # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
+        challenges=("Bearer",),
+    )

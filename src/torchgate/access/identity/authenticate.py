@@ -1,0 +1,119 @@
+"""Who is asking: the one door from what was presented to a principal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from torchgate.access.identity.api_key import ApiKeys
+from torchgate.access.identity.bearer_token import BearerTokens
+from torchgate.access.identity.development import TOKEN_PREFIX, DevelopmentTokens
+from torchgate.access.identity.key_set import IssuerStatus, KeySet
+from torchgate.access.identity.rejection import reject
+from torchgate.contract.errors import InvalidRequest, NoCredential, RejectedCredential
+from torchgate.contract.principal import Principal
+
+
+class Presented(msgspec.Struct, frozen=True):
+    """The credentials of one request, as the front door found them; repr shows none.
+
+    Args:
+        bearer: what stood after `Bearer ` in Authorization, or None.
+        api_key: what stood in X-API-Key, or None.
+    """
+
+    bearer: str | None = None
+    api_key: str | None = None
+
+    def __repr__(self) -> str:
+        kinds = [kind for kind in ("bearer", "api_key") if getattr(self, kind) is not None]
+        return f"Presented({', '.join(kinds)})"
+
+
+class Authentication:
+    """Proves who presents a credential; roles are already on the principal.
+
+    Args:
+        tokens: bearer tokens.
+        api_keys: API keys.
+        development: development tokens; false where they don't count.
+        key_sets: of all issuers, kept fresh between start and stop.
+        challenges: schemes that exist here, for WWW-Authenticate.
+    """
+
+    def __init__(
+        self,
+        tokens: BearerTokens,
+        api_keys: ApiKeys,
+        development: DevelopmentTokens,
+        *,
+        key_sets: Sequence[KeySet],
+        challenges: tuple[str, ...],
+    ) -> None:
+        self._tokens = tokens
+        self._api_keys = api_keys
+        self._development = development
+        self._key_sets = tuple(key_sets)
+        self._challenges = challenges
+
+    async def start(self) -> None:
+        """Begin to read the issuers' keys; returns at once."""
+        await asyncio.gather(*(keys.start() for keys in self._key_sets))
+
+    async def stop(self) -> None:
+        """End the background work."""
+        await asyncio.gather(*(keys.stop() for keys in self._key_sets))
+
+    def challenges(self) -> tuple[str, ...]:
+        """The schemes of WWW-Authenticate that a caller could use here, e.g. `("Bearer",)`."""
+        return self._challenges
+
+    def issuers(self) -> tuple[IssuerStatus, ...]:
+        """How each issuer's keys are: an issuer out of reach is a finding and a metric, not unreadiness."""
+        return tuple(keys.status() for keys in self._key_sets)
+
+    def cached(self, presented: Presented) -> Principal | None:
+        """The principal where that takes no I/O and no signature, else None: then ask `authenticate`.
+
+        An API key or development token is examined right here; one that is refused gives None too.
+        """
+        token, key = presented.bearer, presented.api_key
+        if token is not None and key is None and not token.startswith(TOKEN_PREFIX):
+            return self._tokens.cached(token)
+        try:
+            return self._without_signature(token, key)
+        except RejectedCredential:
+            return None
+
+    async def authenticate(self, presented: Presented) -> Principal:
+        """The principal of what was presented.
+
+        Raises:
+            NoCredential: nothing was.
+            InvalidRequest: two kinds were.
+            RejectedCredential: it is refused; the detail has the class of failure, never a word of the credential.
+            IssuerUnavailable: its issuer's keys can't be had now.
+        """
+        if presented.bearer is not None and presented.api_key is not None:
+            raise InvalidRequest(
+                "The request has two credentials, a bearer token and an API key; exactly one is allowed. Send one."
+            )
+        if presented.bearer is None and presented.api_key is None:
+            raise NoCredential("This needs a credential and the request has none. Send a bearer token or an API key.")
+        principal = self._without_signature(presented.bearer, presented.api_key)
+        if principal is not None:
+            return principal
+        token = presented.bearer or ""
+        return self._tokens.cached(token) or await self._tokens.authenticate(token)
+
+    def _without_signature(self, token: str | None, key: str | None) -> Principal | None:
+        """The principal of an API key or development token; None for any other bearer token, two kinds or nothing."""
+        if key is not None:
+            return None if token is not None else self._api_keys.authenticate(key)
+        if token is None or not token.startswith(TOKEN_PREFIX):
+            return None
+        if not self._development:
+            raise reject("development identities are not enabled")
+        return self._development.authenticate(token)

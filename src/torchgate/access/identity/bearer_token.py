@@ -1,0 +1,123 @@
+"""Turns a bearer token (a signed JWT) into a principal; whatever is wrong with it, the answer is "refused"."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from torchgate.access.identity.jws import VerificationKey, is_signed
+from torchgate.access.identity.key_set import KeySet
+from torchgate.access.identity.rejection import reject
+from torchgate.access.identity.token_principal import TokenPrincipals
+from torchgate.access.identity.token_rules import check_claims, check_header
+from torchgate.access.identity.token_text import take_apart
+from torchgate.access.settings import OidcSettings
+from torchgate.contract.errors import CredentialProblem
+from torchgate.contract.principal import Principal
+
+_log = logging.getLogger("torchgate.access")
+
+
+class Issuer(msgspec.Struct, frozen=True):
+    """One issuer: its settings, its keys, and how its claims become principals."""
+
+    settings: OidcSettings
+    keys: KeySet
+    principals: TokenPrincipals
+
+
+class _Verified(msgspec.Struct, frozen=True):
+    """A token that was believed, by which key, and who it is."""
+
+    principal: Principal
+    expires_at: float
+    key: VerificationKey
+    keys: KeySet
+
+
+class BearerTokens:
+    """Examines bearer tokens, and remembers those that it believed.
+
+    Args:
+        issuers: all that count, each issuer's URL once.
+        max_token_bytes: longer ones are refused unread.
+        max_verified: how many are remembered; the oldest goes first.
+        with_roles: gives a principal its roles.
+        wall_clock: Unix seconds.
+
+    Thread/process: one event loop.
+    """
+
+    def __init__(
+        self,
+        issuers: Sequence[Issuer],
+        *,
+        max_token_bytes: int,
+        max_verified: int,
+        with_roles: Callable[[Principal], Principal],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._issuers: Mapping[str, Issuer] = {issuer.settings.issuer: issuer for issuer in issuers}
+        self._max_token_bytes = max_token_bytes
+        self._max_verified = max_verified
+        self._with_roles = with_roles
+        self._wall_clock = wall_clock
+        self._verified: dict[bytes, _Verified] = {}
+
+    def cached(self, token: str) -> Principal | None:
+        """The principal of a token that was believed before and still counts: not expired, its key not withdrawn."""
+        if len(token) > self._max_token_bytes:
+            return None
+        digest = self._digest(token)
+        verified = self._verified.get(digest)
+        if verified is None:
+            return None
+        if self._wall_clock() < verified.expires_at and verified.keys.holds(verified.key):
+            return verified.principal
+        del self._verified[digest]
+        return None
+
+    async def authenticate(self, token: str) -> Principal:
+        """The principal of a token.
+
+        Raises:
+            RejectedCredential: it is not a good token; the detail says of which class the failure is.
+            IssuerUnavailable: it may be, but the keys of its issuer can't be had now.
+        """
+        try:
+            return await self._examined(token)
+        except CredentialProblem:
+            raise
+        except Exception as error:  # noqa: BLE001 - a token is the caller's: whatever it breaks, it is refused
+            _log.warning("A bearer token was refused because examining it raised %s.", type(error).__name__)
+            raise reject(f"unexpected {type(error).__name__}") from None
+
+    async def _examined(self, token: str) -> Principal:
+        parts = take_apart(token, self._max_token_bytes)
+        named = parts.claims.get("iss")
+        issuer = self._issuers.get(named) if isinstance(named, str) else None
+        if issuer is None:
+            raise reject("issuer")
+        kid, algorithm = check_header(parts.header, issuer.settings)
+        key = await issuer.keys.find(kid, algorithm)
+        if not is_signed(parts.signing_input, parts.signature, key):
+            raise reject("signature")
+        check_claims(parts.claims, issuer.settings, self._wall_clock())
+        principal = self._with_roles(issuer.principals.principal(parts.claims))
+        self._remember(token, _Verified(principal, float(parts.claims["exp"]), key, issuer.keys))
+        return principal
+
+    def _remember(self, token: str, verified: _Verified) -> None:
+        if verified.expires_at <= self._wall_clock():
+            return  # good only by the allowance for clocks: examined each time
+        if len(self._verified) >= self._max_verified:
+            self._verified.pop(next(iter(self._verified)))
+        self._verified[self._digest(token)] = verified
+
+    @staticmethod
+    def _digest(token: str) -> bytes:
+        """What a token is remembered by, so that memory holds no credentials; surrogates can't be in a good one."""
+        return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

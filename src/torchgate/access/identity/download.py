@@ -1,0 +1,141 @@
+"""A small document of an issuer, fetched over https in a thread of its own: bounded in time and size, no redirects."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import socket
+import ssl
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import truststore
+
+from torchgate.access.identity.issuer_url import origin
+from torchgate.access.identity.published_keys import KeysUnreadable
+
+MAX_DOCUMENT_BYTES = 512 * 1024  # bytes; real discovery documents and key sets have 2 to 20 KB (identity.md 1.2)
+_STEP_TIMEOUT_S = 5.0  # seconds for one step (connect, handshake, one read)
+_TOTAL_TIMEOUT_S = 10.0  # seconds for all of it: a server that drips bytes ends here
+
+
+class Downloader:
+    """Fetches documents of one issuer, one at a time.
+
+    A thread, because name resolution and the system's certificate store block; a daemon, because nothing may keep
+    the process from ending.
+
+    Args:
+        ca_file: certificate authorities (PEM), or None for the operating system's.
+    """
+
+    def __init__(self, ca_file: Path | None = None) -> None:
+        self._ca_file = ca_file
+        self._context: ssl.SSLContext | None = None
+        self._thread: threading.Thread | None = None
+
+    async def fetch(self, url: str, content_types: tuple[str, ...]) -> bytes:
+        """The document at a URL.
+
+        Args:
+            url: https, or http where the caller has allowed it.
+            content_types: what it may be, without parameters.
+
+        Raises:
+            KeysUnreadable: it can't be had, or it is not what was asked for.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise KeysUnreadable("the former download has not ended")
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+        download = _Download(url, content_types)
+
+        def settle(body: bytes | None, failure: str) -> None:
+            if answer.done():
+                return
+            if body is None:
+                answer.set_exception(KeysUnreadable(failure))
+            else:
+                answer.set_result(body)
+
+        def run() -> None:
+            body, failure = None, ""
+            try:
+                body = download.run(self._context_for(url))
+            except KeysUnreadable as error:
+                failure = str(error)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                failure = f"{type(error).__name__} from {url}"
+            except Exception as error:  # noqa: BLE001 - a thread's surprise must reach the one who waits
+                failure = f"unexpected {type(error).__name__} from {url}"
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(settle, body, failure)
+
+        self._thread = threading.Thread(target=run, name="torchgate-issuer-keys", daemon=True)
+        self._thread.start()
+        try:
+            return await asyncio.wait_for(answer, _TOTAL_TIMEOUT_S)
+        except TimeoutError:
+            raise KeysUnreadable(f"no whole answer within {_TOTAL_TIMEOUT_S:.0f} s from {url}") from None
+        finally:
+            download.abort()
+
+    def _context_for(self, url: str) -> ssl.SSLContext | None:
+        if not url.startswith("https:"):
+            return None
+        if self._context is None:
+            self._context = (
+                truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                if self._ca_file is None
+                else ssl.create_default_context(cafile=self._ca_file)
+            )
+        return self._context
+
+
+class _Download:
+    """One GET, and the means to end it from another thread."""
+
+    def __init__(self, url: str, content_types: tuple[str, ...]) -> None:
+        self._url = url
+        self._content_types = content_types
+        self._socket: socket.socket | None = None
+
+    def run(self, context: ssl.SSLContext | None) -> bytes:
+        scheme, host, port = origin(self._url)
+        connection: http.client.HTTPConnection = (
+            http.client.HTTPSConnection(host, port, timeout=_STEP_TIMEOUT_S, context=context)
+            if scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=_STEP_TIMEOUT_S)
+        )
+        parts = urlsplit(self._url)
+        with contextlib.closing(connection):
+            connection.connect()
+            self._socket = connection.sock
+            headers = {"Accept": ", ".join(self._content_types), "Accept-Encoding": "identity", "Connection": "close"}
+            connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=headers)
+            with connection.getresponse() as response:
+                return self._body(response)
+
+    def abort(self) -> None:
+        """End it now, wherever it waits."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError, ValueError):
+                # The plain socket's shutdown: it wakes a blocked read, and leaves the TLS object to its own thread.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def _body(self, response: http.client.HTTPResponse) -> bytes:
+        if response.status != 200:  # redirects too: the answer would come from a place that nobody configured
+            raise KeysUnreadable(f"status {response.status} from {self._url}")
+        content_type = response.headers.get_content_type()
+        if content_type not in self._content_types:
+            raise KeysUnreadable(f"content type {content_type[:64]!r} from {self._url}")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise KeysUnreadable(f"a compressed answer, which was not asked for, from {self._url}")
+        body = response.read(MAX_DOCUMENT_BYTES + 1)
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise KeysUnreadable(f"more than {MAX_DOCUMENT_BYTES} bytes from {self._url}")
+        if response.length:  # http.client ends quietly where the connection does
+            raise KeysUnreadable(f"an answer cut short from {self._url}")
+        return body

@@ -1,0 +1,106 @@
+"""May they: the rules, and after them the user's own function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from types import MappingProxyType
+
+import msgspec
+
+from torchgate.access.policy.decide import decide
+from torchgate.access.policy.hook import HookFailure, HookRunner
+from torchgate.access.policy.rules import Policy
+from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
+from torchgate.contract.policy_hook import PolicyContext
+from torchgate.contract.principal import Principal
+
+HOOK_RULE = "hook"
+_MAX_CACHED = 10_000  # decisions: those of one installation are far fewer
+_log = logging.getLogger("torchgate.access")
+
+
+class Authorisation:
+    """Decides whether a principal may do an action on a resource.
+
+    Args:
+        policy: the rules.
+        hook: runs the user's function, or None.
+        wall_clock: Unix seconds, for the function.
+
+    Thread/process: one event loop.
+    """
+
+    def __init__(self, policy: Policy, hook: HookRunner | None, wall_clock: Callable[[], float]) -> None:
+        self._policy = policy
+        self._hook = hook
+        self._wall_clock = wall_clock
+        self._decisions: dict[tuple[frozenset[str], frozenset[str], Action, Resource], Decision] = {}
+
+    @property
+    def policy_version(self) -> str:
+        """Digest of rules, roles and hook."""
+        return self._policy.version
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the user's function hangs so that everything is denied: the server shows amber."""
+        return self._hook is not None and self._hook.is_degraded
+
+    def stop(self) -> None:
+        """Let the threads of the user's function end."""
+        if self._hook is not None:
+            self._hook.stop()
+
+    def decide(self, principal: Principal, action: Action, resource: Resource) -> Decision:
+        """The decision of the rules alone, remembered: it depends on roles, action and resource, never on who."""
+        key = (principal.roles, principal.denied_roles, action, resource)
+        decision = self._decisions.get(key)
+        if decision is None:
+            decision = decide(self._policy, principal.roles, principal.denied_roles, action, resource)
+            if resource.model is None and resource.name:
+                return decision  # a name that is no model's: any caller can make up a million of them
+            if len(self._decisions) >= _MAX_CACHED:
+                self._decisions.pop(next(iter(self._decisions)))
+            self._decisions[key] = decision
+        return decision
+
+    async def authorise(
+        self, principal: Principal, action: Action, resource: Resource, facts: RequestFacts | None = None
+    ) -> Decision:
+        """The decision, the user's function included; asked at the door without facts, after decoding with them.
+
+        A denial of the rules is final: then the function is not asked. Otherwise its answer is the decision.
+        """
+        decision = self.decide(principal, action, resource)
+        if self._hook is None or self._is_denial(decision):
+            return decision
+        context = PolicyContext(
+            decision.rule if decision.allowed else None, facts, self._wall_clock(), self._policy.version
+        )
+        shown = msgspec.structs.replace(principal, claims=_frozen(principal.claims)) if principal.claims else principal
+        try:
+            answer = await self._hook.ask(shown, action, resource, context)
+        except HookFailure as failure:
+            _log.warning("Denied, because %s.", failure)
+            return Decision(False, HOOK_RULE, f"{failure}.", self._policy.version)
+        # A caller who may do this to a name that is no model's learns that it is none (404).
+        return Decision(answer.allowed, HOOK_RULE, str(answer.reason), self._policy.version, answer.allowed)
+
+    def _is_denial(self, decision: Decision) -> bool:
+        return any(decision.rule == denial.name for denial in self._policy.denials)
+
+
+def _frozen(found: object) -> MappingProxyType[str, object]:
+    """Claims that the user's function can read and not change: the principal is remembered between requests."""
+    frozen = _frozen_value(found)
+    assert isinstance(frozen, MappingProxyType)  # noqa: S101 - claims are a mapping
+    return frozen
+
+
+def _frozen_value(found: object) -> object:
+    if isinstance(found, dict):
+        return MappingProxyType({name: _frozen_value(value) for name, value in found.items()})
+    if isinstance(found, list):
+        return tuple(_frozen_value(value) for value in found)
+    return found

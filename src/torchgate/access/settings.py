@@ -1,0 +1,252 @@
+"""What can be set about identity, roles, policy, development identities and secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
+
+from torchgate.access.identity.claim_paths import parse_claim_path
+from torchgate.access.identity.issuer_url import url_mistake
+from torchgate.access.identity.jws import ALGORITHMS
+from torchgate.access.policy.rules import SERVER_ACTIONS, model_pattern_mistake
+from torchgate.access.secrets.reference import parse_reference
+from torchgate.contract.decision import Action
+from torchgate.contract.settings_file import Settings, nearest
+
+RESERVED_NAMES = frozenset({"sid", "user", "group", "key", "cert", "development", "windows", "negotiate"})
+"""Words that role members and principals use themselves, so no issuer may have them."""
+
+
+def _algorithm(name: str) -> str:
+    if name.lower() == "none" or name.upper().startswith("HS"):
+        raise ValueError(
+            f"{name!r} is refused: without a signature, or with a shared secret, whoever can examine a token can "
+            f"make one. Allowed: {', '.join(ALGORITHMS)}"
+        )
+    if name not in ALGORITHMS:
+        raise ValueError(f"{name!r} is not an algorithm that we verify. {nearest(name, list(ALGORITHMS))}")
+    return name
+
+
+def _model_pattern(pattern: str) -> str:
+    if mistake := model_pattern_mistake(pattern):
+        raise ValueError(mistake)
+    return pattern
+
+
+def _action(name: str) -> str:
+    known = [*(str(action) for action in Action), "*"]
+    if name not in known:
+        raise ValueError(f"{name!r} is not an action. {nearest(name, known)}")
+    return name
+
+
+def _reference(text: str) -> str:
+    parse_reference(text)
+    return text
+
+
+IssuerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+Algorithm = Annotated[str, AfterValidator(_algorithm)]
+ModelPattern = Annotated[str, AfterValidator(_model_pattern)]
+ActionName = Annotated[str, AfterValidator(_action)]
+SecretReferenceText = Annotated[str, AfterValidator(_reference)]
+Profile = Literal["rfc9068", "generic"]
+
+
+class OidcSettings(Settings):
+    """One issuer of bearer tokens (`[[identity.oidc]]`)."""
+
+    name: IssuerName
+    """What role members and audit call it, e.g. `entra` in `entra:role:Analyst`."""
+    issuer: Text
+    """The `iss` of its tokens, character for character; its discovery document must say the same."""
+    audience: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Names of this server in `aud`; a token must carry one of them, character for character."""
+    profile: Profile = "rfc9068"
+    """Which rules tell its access tokens from its other tokens: `rfc9068` strict, `generic` for the rest."""
+    algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)] = ("RS256", "PS256", "ES256", "ES384", "Ed25519")
+    """Signature algorithms that count. A published key that names none is bound to the first that fits it."""
+    jwks_uri: Text | None = None
+    """Where its keys are, if not where its discovery document says (needed where that is on another host)."""
+    jwks_file: Path | None = None
+    """A file with its keys, for an issuer that this machine can't reach; read again every `refresh_interval_s`."""
+    ca_file: Path | None = None
+    """Certificate authorities (PEM) for its https, in place of the operating system's."""
+    allow_insecure_loopback: bool = False
+    """Whether plain http is allowed for an issuer on this machine: for tests and development."""
+    clients: tuple[Text, ...] = ()
+    """Which clients' tokens count, by `client_id` and `azp`; empty means every client that the issuer serves."""
+    role_claims: tuple[Text, ...] = ("roles",)
+    """Where roles are in its tokens: paths like `realm_access.roles`; a part with a dot stands in double quotes."""
+    group_claims: tuple[Text, ...] = ("groups",)
+    """Where groups are in its tokens: paths as above."""
+    clock_skew_s: Annotated[float, Field(ge=0, le=300)] = 30.0
+    """Seconds that its clock and ours may differ."""
+    max_lifetime_s: Annotated[float, Field(gt=0)] | None = None
+    """Longest span between `iat` and `exp`, in seconds; longer tokens are refused."""
+    max_age_s: Annotated[float, Field(gt=0)] | None = None
+    """Longest span since `iat`, in seconds; older tokens are refused."""
+    refresh_interval_s: Annotated[float, Field(ge=1, le=86_400)] = 3600.0
+    """Seconds between background refreshes of its keys: the longest that a withdrawn key still counts."""
+    unknown_key_delay_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """Seconds after which a key that was not there is looked for again."""
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str) -> str:
+        if name in RESERVED_NAMES:
+            raise ValueError(f"{name!r} is reserved; call the issuer something else")
+        return name
+
+    @field_validator("role_claims", "group_claims")
+    @classmethod
+    def _claim_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            parse_claim_path(path)
+        return paths
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OidcSettings:
+        if self.jwks_uri is not None and self.jwks_file is not None:
+            raise ValueError("jwks_uri and jwks_file are both there; one of them says where the keys are")
+        if mistake := url_mistake(self.issuer, self.allow_insecure_loopback):
+            raise ValueError(f"issuer {mistake}")
+        if self.jwks_uri is not None and (mistake := url_mistake(self.jwks_uri, self.allow_insecure_loopback, True)):
+            raise ValueError(f"jwks_uri {mistake}")
+        return self
+
+
+class ApiKeySettings(Settings):
+    """One API key (`[[identity.api_keys]]`): what `torchgate keys new` prints; never the key itself."""
+
+    id: KeyId
+    """Names the key in roles (`key:ID`), audit and the key's own text."""
+    sha256: Sha256Hex
+    """SHA-256 of the whole key, in lower-case hex."""
+    name: Annotated[str, StringConstraints(max_length=128)] = ""
+    """For people."""
+    expires: AwareDatetime | None = None
+    """When the key stops counting, e.g. 2030-01-31T00:00:00Z."""
+    previous_sha256: Sha256Hex | None = None
+    """The key's former value, accepted until `previous_expires`, so that it can be changed without a gap."""
+    previous_expires: AwareDatetime | None = None
+    """When the former value stops counting."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ApiKeySettings:
+        if (self.previous_sha256 is None) != (self.previous_expires is None):
+            raise ValueError("previous_sha256 and previous_expires are given together or not at all")
+        return self
+
+
+class RefusalSettings(Settings):
+    """How many refused credentials of one address are answered and audited one by one (`[identity.refusals]`)."""
+
+    burst: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Refusals at once."""
+    per_minute: Annotated[float, Field(gt=0, le=100_000)] = 60.0
+    """Refusals per minute after that; the rest get 429 and are counted."""
+    interval_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """Seconds that one counted audit event covers."""
+    max_addresses: Annotated[int, Field(ge=16, le=1_000_000)] = 4096
+    """Addresses with a bucket of their own; beyond that, new ones share one."""
+
+
+class IdentitySettings(Settings):
+    """Who may present what (`[identity]`)."""
+
+    oidc: tuple[OidcSettings, ...] = ()
+    """Issuers of bearer tokens."""
+    api_keys: tuple[ApiKeySettings, ...] = ()
+    """API keys."""
+    max_token_bytes: Annotated[int, Field(ge=1024, le=65_536)] = 16_384
+    """Longest bearer token; longer ones are refused unread."""
+    max_verified_tokens: Annotated[int, Field(ge=16, le=1_000_000)] = 10_000
+    """Verified tokens that are remembered until they expire."""
+    refusals: RefusalSettings = RefusalSettings()
+    """Limits on refused credentials."""
+
+
+class RuleSettings(Settings):
+    """One grant or denial (`[[policy.grants]]`, `[[policy.denials]]`)."""
+
+    roles: Annotated[tuple[RoleName, ...], Field(min_length=1)]
+    """Whom it is about: principals that have one of these roles."""
+    models: Annotated[tuple[ModelPattern, ...], Field(min_length=1)] | None = None
+    """Model names, byte for byte; `*` for all, `name*` for those that begin so. Left out only for server actions."""
+    actions: Annotated[tuple[ActionName, ...], Field(min_length=1)]
+    """What it is about: `infer`, `read`, `load`, `unload`, `metrics`, `admin`, or `*` for all."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RuleSettings:
+        server_only = set(self.actions) & (SERVER_ACTIONS - {Action.ADMIN})
+        if self.models is None and not set(self.actions) <= SERVER_ACTIONS:
+            raise ValueError('models is missing; name the models that the rule is about, or say models = ["*"]')
+        if self.models is not None and "*" not in self.models and server_only:
+            raise ValueError(
+                f"{', '.join(sorted(server_only))} is asked of the server, not of a model; "
+                'put it into a rule of its own without models, or say models = ["*"]'
+            )
+        return self
+
+
+class PolicySettings(Settings):
+    """Who may do what (`[policy]`); what no grant allows is denied, and a denial wins."""
+
+    grants: tuple[RuleSettings, ...] = ()
+    """What is allowed."""
+    denials: tuple[RuleSettings, ...] = ()
+    """What is denied, whatever the grants and the hook say."""
+    hook: Annotated[str, StringConstraints(pattern=r"^.+:[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Your own function, `module:function` or `file.py:function`; its answer is the decision after the denials."""
+    hook_timeout_s: Annotated[float, Field(gt=0, le=30)] = 0.5
+    """Seconds that the function has for one answer; a late answer is a denial."""
+    hook_threads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Calls of the function that may run at once."""
+
+
+class DevelopmentIdentity(Settings):
+    """One made-up identity (`[[development.identities]]`)."""
+
+    name: IssuerName
+    """What it is called; its token is written at start."""
+    roles: tuple[RoleName, ...] = ()
+    """The roles that it has."""
+
+
+class DevelopmentSettings(Settings):
+    """Identities for development (`[development]`): front door `direct` on loopback only."""
+
+    enabled: bool = False
+    """Whether they count."""
+    identities: tuple[DevelopmentIdentity, ...] = ()
+    """Who they are."""
+
+
+RolesSettings = dict[RoleName, tuple[Text, ...]]
+"""`[roles]`: role → members, in the grammar of access/policy/roles.py."""
+SecretsSettings = dict[RoleName, SecretReferenceText]
+"""`[secrets]`: name → reference to the value, e.g. `file:PATH`."""
+
+
+class AccessSettings(msgspec.Struct, frozen=True):
+    """All that access is told, from one settings file.
+
+    Args:
+        folder: of the settings file: relative paths of hook, keys and secrets start there.
+    """
+
+    identity: IdentitySettings = IdentitySettings()
+    roles: RolesSettings = {}
+    policy: PolicySettings = PolicySettings()
+    development: DevelopmentSettings = DevelopmentSettings()
+    secrets: SecretsSettings = {}
+    folder: Path = Path()
