@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import orjson
 import pydantic
 
 from torchgate.contract.findings import Finding
+from torchgate.contract.toml_lines import Place, line_numbers, line_of
 
 
 class Settings(pydantic.BaseModel):
@@ -22,12 +23,6 @@ class Settings(pydantic.BaseModel):
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
-Place = tuple[str | int, ...]
-"""Where a value stands in the file: keys, and indices of arrays of tables."""
-
-_KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
-_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
-_TABLE = re.compile(r"\s*(\[{1,2})\s*([^\[\]]+?)\s*\]{1,2}\s*(?:#.*)?$")
 
 
 def read_settings(path: Path, shape: type[SettingsType]) -> tuple[SettingsType | None, list[Finding]]:
@@ -37,56 +32,51 @@ def read_settings(path: Path, shape: type[SettingsType]) -> tuple[SettingsType |
         path: of the file; named in each finding as given.
         shape: the type that it must fit.
     """
+    values, lines, findings = read_toml(path)
+    if findings:
+        return None, findings
+    return examine_settings(values, shape, str(path), lines)
+
+
+def read_toml(path: Path) -> tuple[dict[str, Any], dict[Place, int], list[Finding]]:
+    """The values in a TOML file and their lines; where it is none, the findings say so and both are empty."""
+    file = str(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        return None, [Finding("error", f"can't be read: {error}.", file=str(path))]
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return {}, {}, [Finding("error", f"is not UTF-8 text: {error}.", file=file, remedy="Save it as UTF-8.")]
+    except (OSError, ValueError) as error:
+        return {}, {}, [Finding("error", f"can't be read: {error}.", file=file)]
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"line (\d+)", str(error))
-        return None, [Finding("error", f"is not TOML: {error}.", file=str(path), line=int(found[1]) if found else 0)]
-    return examine_settings(values, shape, str(path), line_numbers(text))
+        line = int(found[1]) if found else text.count("\n") + 1
+        return {}, {}, [Finding("error", f"is not TOML: {error}.", file=file, line=line)]
+    except RecursionError:
+        return {}, {}, [Finding("error", "is nested too deeply to be read.", file=file)]
+    return values, line_numbers(text), []
 
 
 def examine_settings(
-    values: Mapping[str, Any], shape: type[SettingsType], file: str, lines: Mapping[Place, int]
+    values: Mapping[str, Any],
+    shape: type[SettingsType],
+    file: str,
+    lines: Mapping[Place, int],
+    *,
+    secret_tables: Sequence[str] = (),
 ) -> tuple[SettingsType | None, list[Finding]]:
-    """Fit values into a settings type; the findings say what does not fit and where it stands."""
+    """Fit values into a settings type; the findings say what does not fit and where it stands.
+
+    Args:
+        secret_tables: top tables whose values no finding shows: who mistook them may have written a secret there.
+    """
     try:
         # As JSON: strict types, and yet lists for tuples and text for paths, as TOML has them.
-        return shape.model_validate_json(orjson.dumps(values)), []
+        return shape.model_validate_json(json.dumps(values, default=_date_text)), []
     except pydantic.ValidationError as error:
-        return None, [_finding(dict(mistake), shape, file, lines) for mistake in error.errors(include_url=False)]
-
-
-def line_numbers(text: str) -> dict[Place, int]:
-    """The line of every key and table header of a TOML text (our own scan: tomllib keeps none)."""
-    lines: dict[Place, int] = {}
-    counts: dict[Place, int] = {}
-    table: Place = ()
-    depth, fence = 0, ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if fence or depth:
-            depth, fence = _open_brackets(line, depth, fence)
-            continue
-        if header := _TABLE.match(line):
-            table = _header_place(header, counts, lines)
-            lines.setdefault(table, number)
-        elif key := _KEY.match(line):
-            lines.setdefault(table + _parts(key[1]), number)
-            depth, fence = _open_brackets(line[key.end() :], 0, "")
-    return lines
-
-
-def line_of(place: Sequence[str | int], lines: Mapping[Place, int]) -> int:
-    """The line of a value, or of the nearest table around it; 0 if nothing of it is in the file."""
-    parts = tuple(place)
-    while parts:
-        if parts in lines:
-            return lines[parts]
-        parts = parts[:-1]
-    return 0
+        mistakes = error.errors(include_url=False, include_context=False)
+        return None, [_finding(dict(mistake), shape, file, lines, secret_tables) for mistake in mistakes]
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -95,47 +85,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Allowed: {', '.join(sorted(known))}."
 
 
-def _header_place(header: re.Match[str], counts: dict[Place, int], lines: Mapping[Place, int]) -> Place:
-    place: Place = ()
-    parts = _parts(header[2])
-    for index, part in enumerate(parts):
-        place += (part,)
-        last = index == len(parts) - 1
-        if last and header[1] == "[[":
-            counts[place] = counts.get(place, -1) + 1
-        if place in counts:
-            place += (counts[place],)
-    return place
+def _date_text(value: Any) -> str:
+    text: str = value.isoformat()  # what json does not know of TOML's values: dates and times
+    return text
 
 
-def _parts(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in _PART.findall(dotted))
-
-
-def _open_brackets(line: str, depth: int, fence: str) -> tuple[int, str]:
-    """Brackets still open, and the multi-line string still open, at the end of a line."""
-    position = 0
-    while position < len(line):
-        if fence:
-            end = line.find(fence, position)
-            if end < 0:
-                return depth, fence if len(fence) == 3 else ""
-            position, fence = end + len(fence), ""
-            continue
-        character = line[position]
-        if character == "#":
-            break
-        if character in "\"'":
-            fence = character * 3 if line.startswith(character * 3, position) else character
-            position += len(fence)
-            continue
-        depth += (character in "[{") - (character in "]}")
-        position += 1
-    return depth, fence if len(fence) == 3 else ""
-
-
-def _finding(mistake: dict[str, Any], shape: type[Settings], file: str, lines: Mapping[Place, int]) -> Finding:
-    place = tuple(part for part in mistake["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+def _finding(
+    mistake: dict[str, Any], shape: type[Settings], file: str, lines: Mapping[Place, int], secret_tables: Sequence[str]
+) -> Finding:
+    place = tuple(part for part in mistake["loc"] if not _is_of_pydantic(part))
     setting = ".".join(str(part) for part in place)
     kind, seen = mistake["type"], mistake.get("input")
     if kind == "extra_forbidden":
@@ -144,9 +102,19 @@ def _finding(mistake: dict[str, Any], shape: type[Settings], file: str, lines: M
         sentence = "is missing."
     else:
         message = str(mistake["msg"]).removeprefix("Value error, ")
-        shown = "" if isinstance(seen, dict | list) else f" It is {seen!r}."
-        sentence = f"{message.rstrip('.')}.{shown}"
+        is_hidden = isinstance(seen, dict | list) or (bool(place) and place[0] in secret_tables)
+        sentence = f"{message.rstrip('.')}.{'' if is_hidden else f' It is {_cut(seen)}.'}"
     return Finding("error", sentence, file=file, line=line_of(place, lines), setting=setting)
+
+
+def _is_of_pydantic(part: str | int) -> bool:
+    """Whether a part of a place is pydantic's word for how it looked, and not a key of the file."""
+    return isinstance(part, str) and (part == "[key]" or part.startswith(("function-", "constrained-", "json-or-")))
+
+
+def _cut(seen: object) -> str:
+    shown = {True: "true", False: "false"}[seen] if isinstance(seen, bool) else repr(seen)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def _known_keys(shape: type[Settings], place: Sequence[str | int]) -> list[str]:
