@@ -34,6 +34,8 @@ _LIFECYCLE: Mapping[str, tuple[int, str]] = {
 }  # fmt: skip
 """Activity → activity of class 6002."""
 
+_API_PROFILES = ("security_control", "trace", "ai_operation", "host")
+_LIFECYCLE_PROFILES = ("host",)
 _REJECTED_CODES = frozenset({"quota_exceeded", "overloaded", "model_not_ready", "unavailable", "too_many_refusals"})
 DISPOSITIONS: Mapping[int, str] = {1: "allowed", 2: "blocked", 25: "rejected", 26: "unauthorized", 27: "error"}
 """disposition_id of the security_control profile, as far as it is used here."""
@@ -95,7 +97,7 @@ class OcsfEncoder:
         else:
             assert isinstance(event, LifecycleEvent)  # noqa: S101 - the union's last kind; narrows the type
             record = self._lifecycle(event, {})
-        profiles = ("security_control", "trace", "ai_operation") if record["class_uid"] == 6003 else ()
+        profiles = _API_PROFILES if record["class_uid"] == 6003 else _LIFECYCLE_PROFILES
         record["metadata"] = {
             "version": SCHEMA_VERSION,
             "product": self._product,
