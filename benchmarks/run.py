@@ -7,7 +7,9 @@ checks its answers against torch, loads it, and prints tables; every figure goes
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -28,7 +30,19 @@ def main() -> int:
     if given.inside:
         return _measure(given)
     python = Path(given.python).absolute() if given.python else environment.prepare()
-    return subprocess.run([str(python), str(HERE / "run.py"), *sys.argv[1:], "--inside"], check=False).returncode
+    return _hand_over([str(python), str(HERE / "run.py"), *sys.argv[1:], "--inside"])
+
+
+def _hand_over(argv: list[str]) -> int:
+    if os.name == "posix":  # become that process, so that whoever ends us ends it
+        sys.stdout.flush()
+        os.execv(argv[0], argv)  # no shell, our own command line
+    inner = subprocess.Popen(argv)
+    while True:
+        try:
+            return inner.wait()
+        except KeyboardInterrupt:  # Windows tells both; the inner one ends its servers and then itself
+            continue
 
 
 def _arguments() -> argparse.Namespace:
@@ -64,9 +78,11 @@ def _measure(given: argparse.Namespace) -> int:
     rows: list[Row] = []
     started_at = time.time()
     try:
-        for row in _all_rows(plan, contenders, conditions):
-            rows.append(row)
-            _show(row)
+        # Closed at once, whatever interrupts us: a server that runs belongs to a suspended generator.
+        with contextlib.closing(_all_rows(plan, contenders, conditions)) as arriving:
+            for row in arriving:
+                rows.append(row)
+                _show(row)
     except KeyboardInterrupt:
         print("Interrupted; what was measured follows.", flush=True)
     heading = f"Load by {conditions.client}, closed loop, on the same machine. {machine.one_line(facts)}."

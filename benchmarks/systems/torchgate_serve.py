@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy
 import orjson
+
 from systems import Launch, Place, Question, json_numbers
 from workloads import Cell, ModelFacts, Workload
 
