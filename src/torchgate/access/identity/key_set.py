@@ -117,15 +117,15 @@ class KeySet:
             IssuerUnavailable: that can't be told, because the issuer's keys are out of reach.
         """
         key = self._known(kid, algorithm)
-        if key is None and self.has_keys and any(known == kid for known, _ in self._keys):
-            raise reject("algorithm is not the key's")
-        if key is None and self._may_look(kid or ""):
+        if key is None and not self._has_kid(kid) and self._may_look(kid or ""):
             await self._look()
             key = self._known(kid, algorithm)
             if key is None and self._is_settled:
                 self._remember_unknown(kid or "")
         if key is not None:
             return key
+        if self._has_kid(kid):
+            raise reject("algorithm is not the key's")
         if self.has_keys and (self._is_settled or self._is_known_unknown(kid or "")):
             raise reject("unknown key")
         raise unavailable(self._settings.name)
@@ -150,6 +150,9 @@ class KeySet:
             return self._keys.get((kid, algorithm))
         candidates = [key for key in self._keys.values() if key.algorithm == algorithm]
         return candidates[0] if len(candidates) == 1 else None
+
+    def _has_kid(self, kid: str | None) -> bool:
+        return self.has_keys and any(known == kid for known, _ in self._keys)
 
     @property
     def _is_settled(self) -> bool:

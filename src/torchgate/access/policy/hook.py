@@ -104,13 +104,13 @@ class HookRunner:
         self._waiting += 1
         try:
             answer = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(call.future)), self._timeout_s)
-        except HookRaised as error:
-            raise HookFailure(f"the hook raised {error}") from None
         except TimeoutError:
             raise HookFailure(f"the hook gave no answer within {self._timeout_s} s") from None
         finally:
             self._waiting -= 1
             self._give_up(call)
+        if isinstance(answer, HookRaised):
+            raise HookFailure(f"the hook raised {answer.name}")
         if not isinstance(answer, Decision) or not isinstance(answer.allowed, bool):
             raise HookFailure(f"the hook answered {type(answer).__name__} instead of a decision")
         return answer

@@ -8,14 +8,23 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import inspect
 import queue
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, cast
 
+import msgspec
 
-class HookRaised(Exception):
-    """The function raised; the text is the name of what it raised."""
+
+class HookRaised(msgspec.Struct, frozen=True):
+    """Stands for the answer where the function raised: a value, so that nobody need be there to retrieve it.
+
+    Args:
+        name: of what it raised.
+    """
+
+    name: str
 
 
 class HookCall:
@@ -34,16 +43,18 @@ class HookCall:
         self.cancel: Callable[[], None] | None = None
 
     def finish(self, answer: object) -> None:
-        """Give the answer."""
+        """Give the answer. A coroutine is none: who returns one from a plain function gets told so."""
+        if inspect.iscoroutine(answer):
+            answer.close()
         self.future.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
         """Give the failure, in a form that can't be taken for a cancellation of the one who waits."""
-        self.future.set_exception(HookRaised(type(error).__name__))
+        self.future.set_result(HookRaised(type(error).__name__))
 
     def drop(self) -> None:
         """End it without having called, because nobody wants it any more."""
-        self.future.set_exception(HookRaised("nothing"))
+        self.future.set_result(None)
 
 
 class HookPlace(Protocol):
