@@ -1,6 +1,6 @@
 """The networks, with weights from a fixed seed: every process that builds one has the same numbers.
 
-Imports torch alone, for this file is also put, as it is, into the model folder that Torchgate serves.
+Imports torch alone, for a copy of this file is also put into the model folder that Torchgate serves.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ largest batch, no wait for a batch.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,9 +46,9 @@ class TorchgateServe:
             version.parent / "model.toml",
             _MODEL.format(row=list(model.row), answer=list(model.answer), max_batch=model.max_batch),
         )
-        networks = (HERE / "models.py").read_text(encoding="utf-8")
-        _write(version / "model.py", networks + _MODEL_CLASS.format(model=model.name))
-        return Launch((str(place.python), "-m", "torchgate", "serve", "--config", str(project / "torchgate.toml")))
+        shutil.copyfile(HERE / "models.py", version / "models.py")
+        _write(version / "model.py", _MODEL_CLASS.format(model=model.name))
+        return Launch((str(place.python), "-m", "torchgate", "serve", str(project)))
 
     def question(self, workload: Workload, row: numpy.ndarray) -> Question:
         facts = workload.model
@@ -99,6 +100,7 @@ allow_code = ["{model}"]
 
 _MODEL = """\
 format = "class"
+entry = "model.py:Served"
 threads = 1
 
 [[inputs]]
@@ -116,9 +118,9 @@ max_batch_size = {max_batch}
 max_batch_delay_s = 0.0
 """
 
-_MODEL_CLASS = '''
-
-import torchgate  # noqa: E402
+_MODEL_CLASS = '''\
+import torchgate
+from models import build
 
 
 class Served(torchgate.Model):
