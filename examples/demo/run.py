@@ -106,16 +106,15 @@ def show(folder: Path, address: str) -> None:
 def leave_running(server: subprocess.Popen[bytes], folder: Path, address: str) -> None:
     """Say what to try, and wait for Ctrl-C."""
     name = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    python = Path(sys.executable)
-    torchgate = python.with_name("torchgate").relative_to(ROOT) if python.is_relative_to(ROOT) else "torchgate"
-    heading("The server goes on running. In another terminal, try:")
-    token = f"{name}{os.sep}.torchgate{os.sep}development{os.sep}analyst.token"
-    print(f"""   {torchgate} models status {name}
-   {torchgate} predict similarity --token-file {token} first="Where is my parcel?" second="My order has not arrived."
-   {torchgate} policy explain {name} guest infer digits
+    scripts = Path(sys.executable).parent
+    torchgate = f"{scripts.relative_to(ROOT)}{os.sep}torchgate" if scripts.is_relative_to(ROOT) else "torchgate"
+    ask_similarity = f'{torchgate} predict similarity --config {name} --as analyst first="Where is my parcel?"'
+    heading("The server goes on running; Ctrl-C stops it. In another terminal, try:")
+    print(f"""   {torchgate} models status {name} --as analyst
+   {ask_similarity} second="My order has not arrived."
+   {torchgate} policy explain --config {name} --principal guest infer digits
    {torchgate} audit tail {name}
-
-   Ctrl-C stops it.""")
+""")
     print(f"   {address}/v2/health/ready", flush=True)
     server.wait()
     raise DemoFailed(f"the server ended with exit code {server.returncode}.")
