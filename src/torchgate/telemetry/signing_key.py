@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def _make_key(path: Path) -> None:
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o600)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem)
         file.flush()
@@ -62,5 +63,8 @@ def _make_key(path: Path) -> None:
         os.link(draft, path)
     except FileExistsError:
         pass
+    except OSError:  # a file system without links; there two first starts at the same moment may not agree
+        if not path.exists():
+            draft.rename(path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from tests.unit.telemetry.events import make_event
+
 from torchgate.telemetry.audit_trail import AuditTrail
 from torchgate.telemetry.audit_verify import verify
 from torchgate.telemetry.checkpoint import Signer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from tests.unit.telemetry.events import make_event, make_refusal
+
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.telemetry.audit_trail import AuditTrail
 from torchgate.telemetry.checkpoint import Signer

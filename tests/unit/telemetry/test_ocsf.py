@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.unit.telemetry.events import make_event, make_refusal
+
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Action, Decision
 from torchgate.telemetry.ocsf import ChainPlace, OcsfEncoder, is_refused
@@ -168,7 +168,8 @@ def test_no_string_of_a_caller_breaks_out_of_its_line(text: str, sizes: int) -> 
     """An attacker puts line ends, control characters, quotes and broken Unicode wherever it can, to forge an event."""
     event = make_event(
         path=text, model_name=text, client_request_id=text, peer=text, model=None, method=text, action=text,
-        request_bytes=sizes, credential_reason=text, decision=Decision(True, text, text, "v"), worker=text, trace_id=text,
+        request_bytes=sizes, credential_reason=text, decision=Decision(True, text, text, "v"), worker=text,
+        trace_id=text,
     )  # fmt: skip
     record = _encode(event)
     assert record["metadata"]["sequence"] == 7
