@@ -1,0 +1,265 @@
+"""The commands: parse, call one function, print; no logic here.
+
+Exit codes: 0 done; 1 no (a mistake was found, a request was refused, a trail is not whole, nothing answers);
+2 the command line itself is wrong; 130 interrupted.
+
+Every other import of ours stands inside the command that needs it, so that `--version` and `--help` start at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchgate.terminal import fail, note, say, use_safe_encoding
+
+if TYPE_CHECKING:
+    from torchgate.config import TorchgateSettings
+
+_EPILOG = "exit codes: 0 done; 1 no (mistakes found, refused, no answer); 2 wrong command line; 130 interrupted"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    use_safe_encoding()
+    parsed = _parser().parse_args(arguments)
+    parsed.project = getattr(parsed, "config", None) or getattr(parsed, "project", None) or Path()
+    try:
+        return int(parsed.run(parsed))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, e.g. `head`; the interpreter must not complain at exit either.
+        with contextlib.suppress(OSError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _init(parsed: argparse.Namespace) -> int:
+    from torchgate.project import ProjectError, create_project
+
+    try:
+        files = create_project(parsed.folder)
+    except ProjectError as error:
+        return fail(str(error))
+    for path in files:
+        say(f"wrote {path}")
+    place = parsed.folder
+    say(f"\nStart it:   torchgate serve {_quoted(place)}")
+    say(f"Ask it:     torchgate predict doubler --config {_quoted(place)} --as analyst x=[1,2,3]")
+    return 0
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    from torchgate.app import serve
+
+    return serve(parsed.project, parsed.set)
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from torchgate.examination import examine, explained_lines, human_lines, json_line
+
+    examination = examine(parsed.project, os.environ, parsed.set)
+    if parsed.json:
+        say(json_line(examination))
+    else:
+        for line in explained_lines(examination) if parsed.explain else ():
+            say(line)
+        for line in human_lines(examination):
+            say(line)
+    return 0 if examination.is_passed else 1
+
+
+def _predict(parsed: argparse.Namespace) -> int:
+    from torchgate.client_commands import predict
+
+    return predict(parsed)
+
+
+def _models_list(parsed: argparse.Namespace) -> int:
+    from torchgate.client_commands import list_models
+
+    return list_models(parsed)
+
+
+def _models_status(parsed: argparse.Namespace) -> int:
+    from torchgate.client_commands import models_status
+
+    return models_status(parsed)
+
+
+def _policy_explain(parsed: argparse.Namespace) -> int:
+    from torchgate.policy_commands import explain_policy
+
+    return explain_policy(parsed)
+
+
+def _audit_tail(parsed: argparse.Namespace) -> int:
+    from torchgate.audit_commands import tail
+
+    settings = _settings(parsed)
+    return 1 if settings is None else tail(settings.audit_folder, parsed)
+
+
+def _audit_verify(parsed: argparse.Namespace) -> int:
+    from torchgate.audit_commands import verify_trail
+
+    if parsed.folder is not None:
+        return verify_trail(parsed.folder, parsed)
+    settings = _settings(parsed)
+    return 1 if settings is None else verify_trail(settings.audit_folder, parsed)
+
+
+def _keys_new(parsed: argparse.Namespace) -> int:
+    from torchgate.access.identity.api_key import new_api_key
+
+    try:
+        key = new_api_key(parsed.id)
+    except ValueError as error:
+        return fail(f"{error}.")
+    note("The key, shown this once; give it to its user on a safe way:\n")
+    say(key.key)
+    note("\nInto torchgate.toml, and then give the key a role by the member")
+    note(f'"key:{key.id}":\n')
+    say(f'[[identity.api_keys]]\nid = "{key.id}"\nsha256 = "{key.sha256}"')
+    return 0
+
+
+def _settings(parsed: argparse.Namespace) -> TorchgateSettings | None:
+    """The settings of the project, or None after saying what is wrong with them."""
+    from torchgate.config import read_configuration
+
+    configuration = read_configuration(parsed.project, os.environ, parsed.set)
+    for finding in configuration.findings:
+        note(str(finding))
+    return configuration.settings
+
+
+def _quoted(path: Path) -> str:
+    return f'"{path}"' if " " in str(path) else str(path)
+
+
+class _Version(argparse.Action):
+    """Prints the version; its number is read only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from torchgate import __version__
+
+        say(f"torchgate {__version__}")
+        parser.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="torchgate",
+        description="Serves PyTorch models with identity, policy and audit in front.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    init = _command(commands, "init", _init, "write a new project that `serve` runs as it is")
+    init.add_argument("folder", type=Path, metavar="DIR", help="new or empty folder")
+    _of_project(_command(commands, "serve", _serve, "serve the project's models over HTTP until stopped"))
+    check = _command(commands, "check", _check, "examine configuration, policy and models, offline, all at once")
+    _of_project(check)
+    check.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
+    check.add_argument("--explain", action="store_true", help="also list each setting: value, origin, default")
+    _predict_arguments(_command(commands, "predict", _predict, "ask a model of a running server"))
+    _models_arguments(_group(commands, "models", "the models of a project or a running server"))
+    _policy_arguments(_group(commands, "policy", "who may do what"))
+    _audit_arguments(_group(commands, "audit", "the audit trail"))
+    keys = _group(commands, "keys", "API keys")
+    new = _command(keys, "new", _keys_new, "make an API key: print it once, and the lines for torchgate.toml")
+    new.add_argument("id", metavar="ID", help="its name in roles and audit: letters, digits, '-'")
+    return parser
+
+
+def _predict_arguments(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("model", metavar="MODEL", help="its name, or NAME:VERSION")
+    predict.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="an input's rows as JSON (x=[1,2]), one text (text=hello) or from a file (x=@rows.json). Without any: one "
+        "JSON object from stdin, input names to rows, or a whole Open Inference request",
+    )
+    predict.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="the same, repeatable")
+    _of_server(predict, has_project=False)
+    predict.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the answer (60)")
+    predict.add_argument("--raw", action="store_true", help="print the server's answer as it came")
+
+
+def _models_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    listing = _command(models, "list", _models_list, "the models in the project's folder; needs no server")
+    _of_project(listing)
+    listing.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
+    status = _command(models, "status", _models_status, "the models of a running server, and their states")
+    _of_server(status)
+    status.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
+    status.add_argument("--timeout-s", type=float, default=10.0, help="seconds to wait for the answer (10)")
+
+
+def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = _command(policy, "explain", _policy_explain, "why a request is allowed or denied, rule by rule; offline")
+    _of_project(explain, has_project=False)
+    who = explain.add_mutually_exclusive_group(required=True)
+    who.add_argument("--principal", metavar="WHO", help="key:ID, development:NAME, or a role member as in [roles]")
+    who.add_argument("--roles", metavar="A,B", help="roles, separated by commas; empty for none")
+    explain.add_argument("action", metavar="ACTION", help="infer, read, load, unload, metrics, admin …")
+    explain.add_argument("model", nargs="?", default="", metavar="MODEL", help="name; absent: the server itself")
+
+
+def _audit_arguments(audit: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tail = _command(audit, "tail", _audit_tail, "print the newest events")
+    _of_project(tail)
+    tail.add_argument("-n", "--count", type=int, default=20, help="how many (20)")
+    tail.add_argument("-f", "--follow", action="store_true", help="go on with new ones until interrupted")
+    tail.add_argument("--json", action="store_true", help="the events as they lie in the trail")
+    verify = _command(audit, "verify", _audit_verify, "prove that nothing was changed, removed or cut off")
+    _of_project(verify)
+    verify.add_argument("--folder", type=Path, help="of a trail elsewhere, instead of the project's")
+    verify.add_argument("--keys", type=Path, metavar="FILE", help="public keys to believe, kept away from the trail")
+    verify.add_argument(
+        "--checkpoint", type=Path, action="append", default=[], metavar="FILE", help="a known checkpoint; repeatable"
+    )
+    verify.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
+
+
+def _group(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    group = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    return group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: object, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=_EPILOG)
+    command.set_defaults(run=run)
+    return command
+
+
+def _of_project(command: argparse.ArgumentParser, *, has_project: bool = True) -> None:
+    if has_project:
+        command.add_argument("project", nargs="?", type=Path, metavar="PROJECT", help="its folder (this folder)")
+    command.add_argument("--config", type=Path, metavar="PATH", help="the project's folder or its torchgate.toml")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="SETTING=VALUE", help="e.g. gate.bind=127.0.0.1:0; repeatable"
+    )
+
+
+def _of_server(command: argparse.ArgumentParser, *, has_project: bool = True) -> None:
+    _of_project(command, has_project=has_project)
+    command.add_argument("--url", help="of the server, e.g. http://127.0.0.1:8080 (the project's running one)")
+    who = command.add_mutually_exclusive_group()
+    who.add_argument("--as", dest="identity", metavar="NAME", help="as a development identity of the project")
+    who.add_argument("--token-file", type=Path, metavar="FILE", help="with the bearer token in this file")
+    who.add_argument("--token", help="with this bearer token (others on this machine may see it)")
+    who.add_argument("--key-file", type=Path, metavar="FILE", help="with the API key in this file")
+    who.add_argument("--key", help="with this API key (others on this machine may see it)")
