@@ -1,0 +1,84 @@
+"""Loads the model of a Load message, warms it up, and says in the operator's words why not."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+
+from torchgate.contract.clock import monotonic_s
+from torchgate.contract.worker_wire import Load, Loaded, LoadFailed
+from torchgate.worker.answer import WrongAnswer
+from torchgate.worker.collate import Collator
+from torchgate.worker.device import LoadRefused, choose_device
+from torchgate.worker.exported import load_exported
+from torchgate.worker.loaded_model import LoadedModel
+from torchgate.worker.model_class import load_model_class
+from torchgate.worker.runner import Runner
+from torchgate.worker.torchscript import load_torchscript
+from torchgate.worker.warm_up import OPEN_DIMENSION, warm_up
+
+_LONGEST_REASON = 400
+"""Characters of an author's exception in `models status`; the whole of it is in the log."""
+
+
+def load_runner(load: Load, memory: memoryview) -> tuple[Runner | None, Loaded | LoadFailed]:
+    """The runner of a model that has answered its warm-up, or none, and the message that says so."""
+    name = f"Model '{load.model}' version '{load.version}'"
+    started = monotonic_s()
+    try:
+        model = _load(load)
+    except LoadRefused as refused:
+        return None, LoadFailed(f"{name} can't be loaded: {refused}.", "")
+    except Exception as error:  # noqa: BLE001 - the author's code may raise anything, and the operator must be told
+        return None, LoadFailed(f"{name} can't be loaded: {_text(error)}.", _trace(error))
+    loaded_at = monotonic_s()
+    collator = Collator(memory, model.device)
+    try:
+        warm_up(load, model.predict, model.device, collator)
+    except WrongAnswer as error:
+        return None, LoadFailed(f"{name} answered its warm-up against its signature: {error}.", _trace(error))
+    except Exception as error:  # noqa: BLE001 - as above
+        reason = (
+            f"{name} failed in its warm-up on made-up input (zeros, texts 'warm up', {OPEN_DIMENSION} for -1): "
+            f"{_text(error)}. Make predict accept it, check the shapes in model.toml, or set [warm_up] runs = 0."
+        )
+        return None, LoadFailed(reason, _trace(error))
+    runner = Runner(
+        name,
+        load.signature,
+        takes_batches=load.max_batch_size > 0,
+        idempotent=load.idempotent,
+        predict=model.predict,
+        collator=collator,
+        memory=memory,
+    )
+    # What lives now lives as long as the process: the collector need not look at it between requests.
+    gc.collect()
+    gc.freeze()
+    return runner, Loaded(loaded_at - started, monotonic_s() - loaded_at)
+
+
+def _load(load: Load) -> LoadedModel:
+    device = choose_device(load.device)
+    match load.format:
+        case "class":
+            return load_model_class(load, device)
+        case "export":
+            return load_exported(load, device)
+        case "torchscript":
+            return load_torchscript(load, device)
+        case "aoti":
+            raise LoadRefused('AOTInductor packages are not loaded by this version; use format "export"')
+        case other:
+            raise LoadRefused(f"format '{other}' is unknown; write class, export or torchscript")
+
+
+def _text(error: Exception) -> str:
+    text = " ".join(str(error).split()) or "no text"
+    if len(text) > _LONGEST_REASON:
+        text = f"{text[:_LONGEST_REASON]}…"
+    return f"{type(error).__name__}: {text}".rstrip(".")
+
+
+def _trace(error: Exception) -> str:
+    return "".join(traceback.format_exception(error))

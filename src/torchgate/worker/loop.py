@@ -1,0 +1,98 @@
+"""The worker's whole life: say hello, load one model, answer runs, in one thread, until told to stop."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import deque
+from collections.abc import Callable
+
+import torch
+
+from torchgate.contract.os_services import WorkerEnd
+from torchgate.contract.worker_wire import (
+    PROTOCOL_VERSION,
+    Frames,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    NeedSpace,
+    Run,
+    Space,
+    Stop,
+    ToWorker,
+    WireError,
+    decode_to_worker,
+    encode,
+)
+from torchgate.worker.loader import load_runner
+from torchgate.worker.runner import Runner
+
+LoadRunner = Callable[[Load, memoryview], tuple[Runner | None, Loaded | LoadFailed]]
+
+
+class WorkerLoop:
+    """Reads a message, does it, answers it.
+
+    Args:
+        end: the channel to the engine.
+        load: makes a runner.
+    """
+
+    def __init__(self, end: WorkerEnd, *, load: LoadRunner = load_runner) -> None:
+        self._end = end
+        self._load_runner = load
+        self._frames = Frames()
+        self._waiting: deque[ToWorker] = deque()
+        self._runner: Runner | None = None
+
+    def run(self) -> None:
+        """Until Stop, or the channel's end.
+
+        Raises:
+            WireError: the engine sent what is no message, or one that has no place here.
+            OSError: the engine is gone while we answer.
+        """
+        version = str(torch.__version__)
+        self._end.write(encode(Hello(PROTOCOL_VERSION, os.getpid(), version, platform.python_version())))
+        while (message := self._next()) is not None:
+            if isinstance(message, Run):
+                self._run(message)
+            elif isinstance(message, Load):
+                self._load(message)
+            elif isinstance(message, Stop):
+                return
+            else:
+                raise WireError("Space that nobody asked for")
+
+    def _next(self) -> ToWorker | None:
+        while not self._waiting:
+            data = self._end.read()
+            if not data:
+                return None
+            self._waiting.extend(map(decode_to_worker, self._frames.feed(data)))
+        return self._waiting.popleft()
+
+    def _load(self, message: Load) -> None:
+        if self._runner is not None:
+            raise WireError("a second Load; a worker holds one model for life")
+        section = self._end.open_section(message.section_token, message.section_length)
+        self._runner, answer = self._load_runner(message, section.view)
+        self._end.write(encode(answer))
+
+    def _run(self, message: Run) -> None:
+        if self._runner is None:
+            raise WireError("Run before a model is loaded")
+        self._end.write(encode(self._runner.run(message, self._ask_for_space)))
+
+    def _ask_for_space(self, batch_id: int, length: int) -> Space:
+        """Ask, and put aside what else the engine sends until it answers."""
+        self._end.write(encode(NeedSpace(batch_id, length)))
+        put_aside: list[ToWorker] = []
+        while (message := self._next()) is not None:
+            if isinstance(message, Space) and message.batch_id == batch_id:
+                self._waiting.extendleft(reversed(put_aside))
+                return message
+            put_aside.append(message)
+        raise OSError("the engine is gone while a batch waits for space")
