@@ -1,0 +1,84 @@
+"""Pages lead where they say, name what exists, and show settings that the server takes."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.docs.markdown import REPOSITORY, blocks, command_lines, links, pages
+from torchgate.engine.model_settings import ModelSettings
+
+from torchgate import cli
+from torchgate.config import TorchgateSettings
+from torchgate.contract.settings_file import read_settings
+
+PATH = re.compile(r"`((?:[a-z_]+/)+[A-Za-z0-9_.-]*|[a-z_]+\.py)`")
+
+
+def _name(page: Path) -> str:
+    return page.relative_to(REPOSITORY).as_posix()
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_every_link_leads_to_a_file(page: Path):
+    """Those to the outside are few and not followed."""
+    broken = [
+        target
+        for target in links(page)
+        if not target.startswith(("https://", "#")) and not (page.parent / target.partition("#")[0]).exists()
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_python_blocks_are_python(page: Path):
+    """They parse; what can run is run by other tests."""
+    for block in blocks(page):
+        if block.language == "python":
+            ast.parse(block.text)
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_settings_blocks_are_accepted(page: Path, tmp_path: Path):
+    """What a page says of torchgate.toml or model.toml, the server reads without a mistake."""
+    for block in blocks(page):
+        if block.language == "toml":
+            file = tmp_path / "block.toml"
+            file.write_text(block.text, encoding="utf-8")
+            shape = ModelSettings if block.title.endswith("model.toml") else TorchgateSettings
+            assert read_settings(file, shape)[1] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_commands_are_understood(page: Path):
+    """Each `torchgate …` of a page parses; each `python …` names a file or module that is there."""
+    for line in command_lines(page):
+        program, *arguments = shlex.split(line)
+        if program == "torchgate":
+            assert cli._parser().parse_args(arguments), line
+        elif program == "python" and arguments[0] != "-m":
+            assert (REPOSITORY / arguments[0]).is_file(), line
+
+
+def test_the_tour_names_files_that_exist():
+    """A row that leads nowhere is worse than none."""
+    tour = (REPOSITORY / "docs" / "explanation" / "tour.md").read_text(encoding="utf-8")
+    paths = set(PATH.findall(tour))
+    assert len(paths) > 20
+    package = REPOSITORY / "src" / "torchgate"
+    assert [path for path in sorted(paths) if not (REPOSITORY / path).exists() and not (package / path).exists()] == []
+
+
+def test_every_decision_is_listed():
+    """In the table at the head of its folder."""
+    folder = REPOSITORY / "docs" / "decisions"
+    listed = set(links(folder / "README.md"))
+    assert {path.name for path in folder.glob("0*.md")} == listed
+
+
+def test_the_readme_fits_a_screen():
+    """Forty lines say what it is, how to start it, and where to go on."""
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 40

@@ -1,0 +1,268 @@
+"""Writes docs/reference/ from the code: `python -m tools.reference`; a test says when a page is stale.
+
+One function for each page gives its whole text; what it says is what the code says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+import torchgate
+from torchgate import cli
+from torchgate.config import TorchgateSettings
+from torchgate.contract import errors
+from torchgate.contract.settings_file import Settings
+from torchgate.engine.model_settings import ModelSettings
+from torchgate.gate import errors as gate_errors
+from torchgate.gate.problems import STATUSES
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+NOTE = "<!-- Written by `python -m tools.reference` from the code; change that. -->\n"
+
+
+def main() -> int:
+    """Write every page that has changed."""
+    for name, page in PAGES.items():
+        path, text = FOLDER / name, page()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8", newline="\n")
+            sys.stdout.write(f"{path}\n")
+    return 0
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+def settings_page() -> str:
+    """Every setting of torchgate.toml and model.toml, with type, default and reason."""
+    parts = [
+        "# Settings",
+        NOTE,
+        "A single value of `torchgate.toml` can also be set by environment (`gate.bind` is `TORCHGATE_GATE_BIND`).",
+        "Or by flag (`--set gate.bind=127.0.0.1:9000`); the flag wins, then the environment, then the file.",
+        "`torchgate check --explain` prints each value with its origin.",
+        "Unknown names are mistakes.",
+        "Relative paths start at the folder of the file that they stand in.",
+        "",
+        "# torchgate.toml",
+        "",
+        *_settings_table(TorchgateSettings, ""),
+        "# model.toml",
+        "",
+        *_settings_table(ModelSettings, ""),
+    ]
+    return _text(parts)
+
+
+def _settings_table(shape: type[Settings], place: str) -> Iterator[str]:
+    rows, inner = [], []
+    for name, field in shape.model_fields.items():
+        key = field.alias or name
+        dotted = f"{place}.{key}" if place else key
+        found = _settings_type(field.annotation)
+        if found is None:
+            rows.append(f"| `{key}` | {_type_text(field)} | {_default_text(field)} | {_one_line(field.description)} |")
+        else:
+            inner.append((dotted, found, field))
+    if place or rows:
+        yield f"## {_header(place) if place else 'At the top'}"
+        yield ""
+        if place and shape.__doc__:
+            yield _one_line(shape.__doc__)
+            yield ""
+    if rows:
+        yield from ("| key | type | default | meaning |", "|---|---|---|---|", *rows, "")
+    for dotted, found, field in inner:
+        many = typing.get_origin(field.annotation) is tuple or "tuple" in str(field.annotation)
+        yield from _settings_table(found, f"[[{dotted}]]" if many else dotted.replace("[[", "").replace("]]", ""))
+
+
+def _header(place: str) -> str:
+    return f"`{place}`" if place.startswith("[[") else f"`[{place}]`"
+
+
+def _settings_type(annotation: Any) -> type[Settings] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    return next((found for inner in typing.get_args(annotation) if (found := _settings_type(inner))), None)
+
+
+def _type_text(field: FieldInfo) -> str:
+    text = _annotation_text(field.annotation)
+    limits = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥", "max_length": "length ≤"}
+    said = [
+        f"{sign} {_number(getattr(constraint, name))}"
+        for constraint in field.metadata
+        for name, sign in limits.items()
+        if getattr(constraint, name, None) is not None
+    ]
+    return ", ".join([text, *said])
+
+
+def _annotation_text(annotation: Any) -> str:
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is type(None):
+        return "absent"
+    if origin is typing.Annotated:
+        return _annotation_text(inner[0])
+    if origin is typing.Literal:
+        return " \\| ".join(f'`"{value}"`' for value in inner)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_annotation_text(part) for part in inner if part is not type(None))
+    if origin in (tuple, list, frozenset):
+        return f"list of {_annotation_text(inner[0])}"
+    if origin is dict:
+        return f"table of {_annotation_text(inner[1])}"
+    words = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "Path": "path"}
+    return words.get(getattr(annotation, "__name__", str(annotation)), getattr(annotation, "__name__", str(annotation)))
+
+
+def _default_text(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "absent"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str | Path):
+        return f'`"{Path(value).as_posix() if isinstance(value, Path) else value}"`'
+    if isinstance(value, tuple | list | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else value
+        return "`[" + ", ".join(f'"{item}"' if isinstance(item, str) else str(item) for item in items) + "]`"
+    if isinstance(value, dict):
+        return "none"
+    return f"`{_number(value)}`"
+
+
+def _number(value: Any) -> str:
+    return f"{value:_}" if isinstance(value, int) and value >= 10_000 else str(value)
+
+
+# --- API and errors -------------------------------------------------------------------------------------------------
+
+
+def api_page() -> str:
+    """What `import torchgate` gives."""
+    parts = ["# Python API", NOTE, "What a model author and the author of a policy function import.", ""]
+    for name in torchgate.__all__:
+        value = getattr(torchgate, name)
+        parts += [f"## `torchgate.{name}`", ""]
+        if not isinstance(value, type):
+            parts += ["A string: the version of this package." if name == "__version__" else _api_alias(name), ""]
+            continue
+        parts += [inspect.cleandoc(value.__doc__ or ""), ""]
+        parts += _members(value)
+    return _text(parts)
+
+
+def _members(owner: type) -> Iterator[str]:
+    annotations = inspect.get_annotations(owner)
+    if annotations:
+        yield "```python"
+        yield from (f"{name}: {annotation}" for name, annotation in annotations.items())
+        yield from ("```", "")
+    for name, member in vars(owner).items():
+        if inspect.isfunction(member) and not name.startswith("_"):
+            yield f"### `{name}{inspect.signature(member)}`".replace("'", "")
+            yield ""
+            yield inspect.cleandoc(member.__doc__ or "")
+            yield ""
+
+
+def _api_alias(name: str) -> str:
+    from torchgate.contract import model
+
+    source = inspect.getsource(model)
+    found = re.search(rf'^{name} = .*\n"""(.*?)"""', source, re.DOTALL | re.MULTILINE)
+    return inspect.cleandoc(found[1]) if found else ""
+
+
+def errors_page() -> str:
+    """Every error code that an answer can carry, with its HTTP status."""
+    parts = [
+        "# Errors",
+        NOTE,
+        'Every error has the body `{"error": sentence, "code": code, "request_id": id}`.',
+        "The code is stable; the sentence may be improved.",
+        "",
+        "| code | status | meaning |",
+        "|---|---|---|",
+    ]
+    kinds = {
+        kind.code: kind
+        for module in (errors, gate_errors)
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and issubclass(kind, errors.TorchgateError)
+    }
+    for code, status in STATUSES.items():
+        meaning = (
+            "A failure that nobody foresaw; the log has it under the request id." if code == "internal_error" else None
+        )
+        parts.append(f"| `{code}` | {status} | {meaning or _one_line(kinds[code].__doc__)} |")
+    return _text(parts)
+
+
+# --- commands -------------------------------------------------------------------------------------------------------
+
+
+def commands_page() -> str:
+    """Every command with its arguments."""
+    parts = ["# Commands", NOTE, f"{cli._EPILOG[0].upper()}{cli._EPILOG[1:]}.", ""]
+    for parser in _parsers(cli._parser()):
+        parts += [f"## `{parser.prog}`", "", parser.description or "", ""]
+        rows = [_argument_row(action) for action in parser._actions if not _is_group(action) and action.help]
+        if rows:
+            parts += ["| argument | meaning |", "|---|---|", *rows, ""]
+    return _text(parts)
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _parsers(inner)
+
+
+def _is_group(action: argparse.Action) -> bool:
+    return isinstance(action, argparse._SubParsersAction | argparse._HelpAction)
+
+
+def _argument_row(action: argparse.Action) -> str:
+    value = action.metavar or ("" if action.nargs == 0 else action.dest.upper())
+    name = " ".join(filter(None, [", ".join(action.option_strings), str(value)]))
+    return f"| `{name}` | {_one_line(action.help)} |"
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def _one_line(text: str | None) -> str:
+    return re.sub(r"\s+", " ", (text or "").strip()).replace("|", "\\|")
+
+
+def _text(parts: list[str]) -> str:
+    return "\n".join(parts).rstrip() + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
+    "commands.md": commands_page,
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+}
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    sys.exit(main())
