@@ -2,7 +2,7 @@
 
 Every request carries an API key, is decided by a grant and leaves an audit event at the default durability. The
 settings file says nothing about speed but what is set for the others too: one worker, one torch thread, the same
-largest batch, no wait for a batch.
+largest batch, no wait for a batch, no access log (the audit is not a log and stays on).
 """
 
 from __future__ import annotations
@@ -92,6 +92,9 @@ caller = ["key:benchmark"]
 roles = ["caller"]
 models = ["*"]
 actions = ["infer", "read"]
+
+[telemetry]
+log_level = "warning"
 
 [models]
 folder = "models"
