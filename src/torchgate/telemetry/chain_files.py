@@ -82,10 +82,16 @@ class ChainFiles:
         if self._must_rotate:
             self.rotate()
 
-    def checkpoint(self, extensions: tuple[str, ...] = ()) -> None:
-        """Sign how far the chain has come; call after `sync`."""
-        note = self._sign(extensions)
-        self._publish(note)
+    def statement(self, extensions: tuple[str, ...] = ()) -> Checkpoint:
+        """How far the chain has come; to be signed once these lines are on disk."""
+        return Checkpoint(ORIGIN + self._chain, self.size, self._tree.root(), extensions)
+
+    def publish(self, statement: Checkpoint) -> None:
+        """Sign a statement whose lines are on disk, and write it beside the trail.
+
+        Thread: by one thread at a time, but not necessarily the owner.
+        """
+        self._write_note(self._signer.sign(statement), statement.size)
 
     def seal(self, *, is_final: bool) -> None:
         """Sign the segment as complete; call after `sync`.
@@ -97,9 +103,9 @@ class ChainFiles:
             f"{'final ' if is_final else ''}seal {self._segment.number:05} lines {self.size - self._segment_first + 1}"
             f" bytes {self._segment.length}"
         )
-        note = self._sign((facts,))
+        note = self._signer.sign(self.statement((facts,)))
         write_durably(self._segment.path.with_suffix(".seal"), note.encode("utf-8"))
-        self._publish(note)
+        self._write_note(note, self.size)
 
     def rotate(self) -> None:
         """Seal the segment and open the next; call after `sync`.
@@ -120,14 +126,11 @@ class ChainFiles:
         """Give the files back."""
         self._segment.close()
 
-    def _sign(self, extensions: tuple[str, ...]) -> str:
-        return self._signer.sign(Checkpoint(ORIGIN + self._chain, self.size, self._tree.root(), extensions))
-
-    def _publish(self, note: str) -> None:
+    def _write_note(self, note: str, size: int) -> None:
         write_durably(self._folder / f"audit-{self._chain}.checkpoints", f"{note}\n".encode(), append=True)
         head = self._folder / f"audit-{self._chain}.head"
         draft = head.with_suffix(".head-draft")
         write_durably(draft, note.encode("utf-8"))
         with contextlib.suppress(PermissionError):  # Windows: somebody reads it now; the next checkpoint replaces it
             draft.replace(head)
-        self.checkpoint_size = self.size
+        self.checkpoint_size = size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -36,6 +37,8 @@ class ChainThread:
         self._clock = clock
         self._wall_clock = wall_clock
         self._checkpoint_at = clock()
+        # Windows makes a write wait for a flush of the same open file, and the event loop must not wait.
+        self._writes_while_syncing = os.name != "nt"
         self._thread = threading.Thread(target=self._run, name="torchgate-audit", daemon=True)
 
     def start(self) -> None:
@@ -71,7 +74,7 @@ class ChainThread:
             while not state.is_stopping:
                 wait_s = self._due_in()
                 if wait_s is not None and wait_s <= 0:
-                    state.thread_owns_files = True
+                    state.thread_owns_files = state.failure is not None or not self._writes_while_syncing
                     return True
                 state.wake.wait(wait_s)
             state.thread_owns_files = True
@@ -92,39 +95,53 @@ class ChainThread:
         return min(due) if due else None
 
     def _work(self) -> None:
-        """Sync, sign and write, until nothing is left to do now."""
+        """Write, sync and sign, until nothing is left to do now."""
         state = self._state
         while True:
-            self._sync_and_sign()
             with state.lock:
                 batch = state.take_queue()
             if batch:
                 self._write(batch)
             with state.lock:
                 due_s = self._due_in()
-                if not state.queue and (due_s is None or due_s > 0):
-                    state.thread_owns_files = False
-                    return
+                if due_s is None or due_s > 0:
+                    if not state.queue:
+                        state.thread_owns_files = False
+                        return
+                    continue
+            self._sync_and_sign()
 
     def _sync_and_sign(self) -> None:
-        state = self._state
+        """Put on disk what was written so far, sign it where that is due, and rotate.
+
+        Where the system lets a file be written while it is synced, the event loop goes on writing meanwhile: what
+        is signed was settled before the sync began.
+        """
+        state, files = self._state, self._files
         with state.lock:
             strict, dirty_at = state.take_strict(), state.dirty_at
             state.dirty_at = None
+            statement = files.statement() if self._is_checkpoint_due() else None
+            # Not before the queue is written: the order of the chain is the order of the lines.
+            state.thread_owns_files = not self._writes_while_syncing or bool(state.queue)
         try:
             if dirty_at is not None:
-                self._files.sync()
+                files.sync()
         except OSError:
             with state.lock:
-                state.strict, state.dirty_at = strict, dirty_at
+                state.strict, state.dirty_at = strict + state.strict, dirty_at
             raise
         with state.lock:
             state.resolve(strict, None)
-        if self._files.segment_length >= self._settings.segment_bytes:
-            self._files.rotate()
+        if statement is not None:
+            files.publish(statement)
             self._checkpoint_at = self._clock()
-        elif self._is_checkpoint_due():
-            self._files.checkpoint()
+        with state.lock:
+            state.thread_owns_files = True
+            is_full = state.failure is None and files.segment_length >= self._settings.segment_bytes
+        if is_full:
+            files.sync()
+            files.rotate()
             self._checkpoint_at = self._clock()
 
     def _is_checkpoint_due(self) -> bool:

@@ -2,8 +2,8 @@
 
 The loop writes a line directly as long as the thread does not own the files: a write into the operating system's
 cache costs a few microseconds, a hand-over to another thread and back many times that. The thread takes the
-files over to put lines on disk, sign and rotate; meanwhile events wait in a bounded queue, and the thread
-writes them, many at once. So a slow disk delays those who wait for it and never stops the loop.
+files over to rotate, and on Windows to put lines on disk; meanwhile events wait in a bounded queue, and the thread
+writes them, many at once. So a slow disk delays those who wait for it and does not stop the loop.
 See docs/decisions/audit-writes-on-the-event-loop.md.
 """
 
@@ -76,7 +76,7 @@ class ChainWriter:
             state.all_written()
             self._files.sync()
             state.dirty_at = None
-            self._files.checkpoint()
+            self._files.publish(self._files.statement())
         self._thread.start()
 
     def append(self, event: AuditEvent, *, is_strict: bool) -> Waiter | None:
