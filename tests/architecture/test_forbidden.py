@@ -59,12 +59,12 @@ def test_nobody_imports(module: str, reason: str):
 
 @pytest.mark.parametrize(("name", "reason"), FORBIDDEN_CALLS.items())
 def test_nobody_calls(name: str, reason: str):
-    """A forbidden function, on whatever object (torch's `module.eval()` takes no argument and is another thing)."""
+    """A forbidden function, on whatever object; torch's `module.eval()` is another thing, and `posix` is not Windows."""
     found = [
         f"{file}:{call.lineno}"
         for file, tree in sources().items()
         for called, call in _calls(tree)
-        if called == name and (call.args or name != "eval")
+        if called == name and (call.args or name != "eval") and not file.startswith("posix/")
     ]
     assert found == [], f"{name} {reason}"
 
