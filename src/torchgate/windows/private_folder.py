@@ -1,0 +1,40 @@
+"""Folders that only our account, administrators and the system may open."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "win32":
+    from pathlib import Path
+
+    import win32security
+
+    from torchgate.windows.access_list import own_sid
+
+    class WindowsPrivateFolders:
+        """Makes folders that only our account, administrators and the system may open."""
+
+        def make_private(self, folder: Path) -> None:
+            """Create it if it is missing, and close it to others: inheritance is cut, what lies in it inherits.
+
+            Raises:
+                OSError: it could not be made, or belongs to another account.
+            """
+            folder.mkdir(parents=True, exist_ok=True)
+            # OI, CI: files and folders in it inherit; BA: administrators; SY: the system.
+            entries = "".join(f"(A;OICI;FA;;;{who})" for who in (own_sid(), "BA", "SY"))
+            descriptor = win32security.ConvertStringSecurityDescriptorToSecurityDescriptor(
+                f"D:P{entries}", win32security.SDDL_REVISION_1
+            )
+            try:
+                win32security.SetNamedSecurityInfo(
+                    str(folder),
+                    win32security.SE_FILE_OBJECT,
+                    win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION,
+                    None,
+                    None,
+                    descriptor.GetSecurityDescriptorDacl(),
+                    None,
+                )
+            except win32security.error as error:
+                raise OSError(0, error.strerror, str(folder), error.winerror) from None
