@@ -4,7 +4,7 @@ The loop writes a line directly as long as the thread does not own the files: a 
 cache costs a few microseconds, a hand-over to another thread and back many times that. The thread takes the
 files over to rotate, and on Windows to put lines on disk; meanwhile events wait in a bounded queue, and the thread
 writes them, many at once. So a slow disk delays those who wait for it and does not stop the loop.
-See docs/decisions/audit-writes-on-the-event-loop.md.
+See docs/decisions/0008-audit-writes-on-the-event-loop.md.
 """
 
 from __future__ import annotations
