@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
+from torchgate.engine.model_settings import ModelSettings
 
 import torchgate
 from torchgate import cli
 from torchgate.config import TorchgateSettings
 from torchgate.contract import errors
 from torchgate.contract.settings_file import Settings
-from torchgate.engine.model_settings import ModelSettings
 from torchgate.gate import errors as gate_errors
 from torchgate.gate.problems import STATUSES
+from torchgate.gate.routes import route_table
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 NOTE = "<!-- Written by `python -m tools.reference` from the code; change that. -->\n"
@@ -245,6 +246,27 @@ def _argument_row(action: argparse.Action) -> str:
     return f"| `{name}` | {_one_line(action.help)} |"
 
 
+# --- routes ---------------------------------------------------------------------------------------------------------
+
+
+def routes_page() -> str:
+    """Every route with the action that policy is asked."""
+    parts = [
+        "# Routes",
+        NOTE,
+        "The protocol is the Open Inference Protocol V2; `/openapi.json` describes the same table to programs.",
+        "A public route needs no credential; for every other one policy is asked about its action.",
+        "`describe` and `identify` are granted to every proven caller.",
+        "",
+        "| method | path | action | answer |",
+        "|---|---|---|---|",
+    ]
+    for route in route_table().routes:
+        summary = "501: this server does not offer it." if route.summary == "Not offered." else route.summary
+        parts.append(f"| {route.method} | `{route.pattern}` | {route.action or 'public'} | {summary} |")
+    return _text(parts)
+
+
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
@@ -260,6 +282,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "commands.md": commands_page,
     "errors.md": errors_page,
+    "routes.md": routes_page,
     "settings.md": settings_page,
 }
 
