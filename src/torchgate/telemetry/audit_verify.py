@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from torchgate.telemetry.chain_files import ORIGIN
-from torchgate.telemetry.chain_verify import ChainCheck, ChainReport, Named, Problem
+from torchgate.telemetry.chain_statements import Problem
+from torchgate.telemetry.chain_verify import ChainCheck, ChainReport, Named
 from torchgate.telemetry.checkpoint import Checkpoint, NoteError, PublicKey, read_note, read_notes
 from torchgate.telemetry.segment import chains_in
 
@@ -76,7 +77,7 @@ def verify(folder: Path, keys: Sequence[PublicKey] | None = None, *, checkpoints
     checks = {chain: ChainCheck(folder, chain, by_id) for chain in chains}
     for chain, statements in external.items():
         if chain in checks:
-            checks[chain].expect(statements)
+            checks[chain].statements.expect(statements)
         else:
             place, checkpoint = statements[0]
             sentence = f"it speaks of {checkpoint.size} events of chain {chain}, of which no file is left"

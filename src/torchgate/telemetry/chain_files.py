@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchgate.telemetry.checkpoint import Checkpoint, Signer
 from torchgate.telemetry.merkle_tree import MerkleTree
-from torchgate.telemetry.segment import SegmentFile, sync_folder, write_durably
+from torchgate.telemetry.segment import SegmentFile, replace_durably, sync_folder, write_durably
 
 ORIGIN = "torchgate-audit/"
 """What the origin of a chain's checkpoints begins with; the chain's id follows."""
@@ -104,7 +104,7 @@ class ChainFiles:
             f" bytes {self._segment.length}"
         )
         note = self._signer.sign(self.statement((facts,)))
-        write_durably(self._segment.path.with_suffix(".seal"), note.encode("utf-8"))
+        replace_durably(self._segment.path.with_suffix(".seal"), note.encode("utf-8"))
         self._write_note(note, self.size)
 
     def rotate(self) -> None:
@@ -129,8 +129,6 @@ class ChainFiles:
     def _write_note(self, note: str, size: int) -> None:
         write_durably(self._folder / f"audit-{self._chain}.checkpoints", f"{note}\n".encode(), append=True)
         head = self._folder / f"audit-{self._chain}.head"
-        draft = head.with_suffix(".head-draft")
-        write_durably(draft, note.encode("utf-8"))
         with contextlib.suppress(PermissionError):  # Windows: somebody reads it now; the next checkpoint replaces it
-            draft.replace(head)
+            replace_durably(head, note.encode("utf-8"))
         self.checkpoint_size = size

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from torchgate.telemetry.chain_files import ORIGIN
 from torchgate.telemetry.chain_opening import ChainLine, PreviousChain
-from torchgate.telemetry.checkpoint import Checkpoint, NoteError, PublicKey, read_note, read_notes
+from torchgate.telemetry.chain_statements import ChainStatements, Problem
+from torchgate.telemetry.checkpoint import PublicKey
 from torchgate.telemetry.merkle_tree import MerkleTree, leaf_hash
 from torchgate.telemetry.segment import segment_name, segments_of
 
-_SEAL = re.compile(r"(?P<final>final )?seal (?P<number>\d+) lines (?P<lines>\d+) bytes (?P<bytes>\d+)")
 _MAX_LINE_BYTES = 1 << 20  # a line of ours has about 2 kB; more is none of ours, and must not fill the memory
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """Something found at a place.
-
-    Args:
-        file: name.
-        line: 1-based, or 0: the file as a whole.
-        sentence: what.
-    """
-
-    file: str
-    line: int
-    sentence: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.sentence}" if self.line else f"{self.file}: {self.sentence}"
 
 
 class ChainReport(msgspec.Struct, frozen=True):
@@ -60,14 +41,6 @@ class Named(msgspec.Struct, frozen=True):
     previous: PreviousChain
 
 
-class _Seal(msgspec.Struct, frozen=True):
-    place: str
-    is_final: bool
-    number: int
-    lines: int
-    bytes: int
-
-
 class ChainCheck:
     """Examines one chain; `run`, then read the rest.
 
@@ -80,23 +53,16 @@ class ChainCheck:
     """
 
     def __init__(self, folder: Path, chain: str, keys: Mapping[bytes, PublicKey]) -> None:
-        self.problems: list[Problem] = []
-        self.remarks: list[Problem] = []
+        self.statements = ChainStatements(folder, chain, keys)
+        self.problems = self.statements.problems
+        self.remarks = self.statements.remarks
         self._folder = folder
         self._chain = chain
-        self._keys = keys
-        self._statements: dict[int, list[tuple[str, Checkpoint]]] = {}  # by size
-        self._seals: dict[int, _Seal] = {}
         self._tree = MerkleTree()
         self._previous = ""
         self._signed = 0
         self._segments: Mapping[int, Path] = {}
         self._hashes: dict[int, str] = {}  # sequence → hash, for those that other chains name
-
-    def expect(self, statements: Sequence[tuple[str, Checkpoint]]) -> None:
-        """Further checkpoints, (place, checkpoint), that the chain must agree with; before `run`."""
-        for place, checkpoint in statements:
-            self._statements.setdefault(checkpoint.size, []).append((place, checkpoint))
 
     def named(self) -> list[Named]:
         """What its first line says of the chains before it; before or after `run`."""
@@ -118,9 +84,9 @@ class ChainCheck:
         Raises:
             OSError: a file can't be read.
         """
-        self._read_checkpoints()
+        self.statements.read_checkpoints()
         self._segments = segments_of(self._folder, self._chain)
-        self._read_seals()
+        self.statements.read_seals(self._segments)
         self._check_numbers()
         for number, path in self._segments.items():
             self._read_segment(number, path)
@@ -128,7 +94,7 @@ class ChainCheck:
 
     def report(self) -> ChainReport:
         """The figures."""
-        is_closed = any(seal.is_final for seal in self._seals.values())
+        is_closed = any(seal.is_final for seal in self.statements.seals.values())
         return ChainReport(self._chain, self._tree.size, len(self._segments), self._signed, is_closed)
 
     def contradiction(self, named: Named) -> str:
@@ -142,81 +108,19 @@ class ChainCheck:
             return f"it names event {previous.sequence} of chain {self._chain} with another hash than it has"
         return ""
 
-    # ---- statements ----------------------------------------------------------------------------------------------
-
-    def _read_checkpoints(self) -> None:
-        name, head_name = f"audit-{self._chain}.checkpoints", f"audit-{self._chain}.head"
-        head = self._text(head_name)  # first: the head is never ahead of the checkpoints
-        content = self._text(name)
-        for line, note, is_whole in _with_wholeness(content):
-            checkpoint = self._note(name, line, note) if is_whole else None
-            if not is_whole:
-                self.remarks.append(Problem(name, line, "its last checkpoint was not finished"))
-            if checkpoint is not None:
-                self._add_seal(name, checkpoint)
-        if head or (self._folder / head_name).exists():
-            self._note(head_name, 1, head)
-            if f"{head}\n" not in content:
-                self.problems.append(Problem(name, 0, f"the checkpoint in {head_name} is missing"))
-        elif content.count("\n\n") > 2:  # more than the first, after which a kill can come before the head
-            self.problems.append(Problem(head_name, 0, "it is missing"))
-
-    def _read_seals(self) -> None:
-        for number, path in self._segments.items():
-            name = path.with_suffix(".seal").name
-            if not (self._folder / name).exists():
-                continue
-            checkpoint = self._note(name, 1, self._text(name))
-            if checkpoint is not None:
-                seal = self._add_seal(name, checkpoint)
-                if seal is None or seal.number != number:
-                    self.problems.append(Problem(name, 0, "it is another segment's seal"))
-
-    def _text(self, name: str) -> str:
-        try:
-            return (self._folder / name).read_bytes().decode("utf-8")
-        except FileNotFoundError:
-            return ""
-        except UnicodeDecodeError:
-            self.problems.append(Problem(name, 0, "it is no text"))
-            return ""
-
-    def _note(self, name: str, line: int, note: str) -> Checkpoint | None:
-        try:
-            checkpoint = read_note(note, self._keys)
-        except NoteError as error:
-            self.problems.append(Problem(name, line, f"the checkpoint is not valid: {error}"))
-            return None
-        if checkpoint.origin != ORIGIN + self._chain:
-            self.problems.append(Problem(name, line, f"the checkpoint is another chain's: {checkpoint.origin}"))
-            return None
-        self._statements.setdefault(checkpoint.size, []).append((f"{name}:{line}", checkpoint))
-        return checkpoint
-
-    def _add_seal(self, place: str, checkpoint: Checkpoint) -> _Seal | None:
-        for extension in checkpoint.extensions:
-            if match := _SEAL.fullmatch(extension):
-                number, lines, length = (int(match[name]) for name in ("number", "lines", "bytes"))
-                seal = _Seal(place, match["final"] is not None, number, lines, length)
-                self._seals[number] = seal
-                return seal
-        return None
-
-    # ---- lines ---------------------------------------------------------------------------------------------------
-
     def _check_numbers(self) -> None:
-        expected = max([*self._segments, *self._seals], default=0)
+        expected = max([*self._segments, *self.statements.seals], default=0)
         for number in range(1, expected + 1):
             name = segment_name(self._chain, number)
             if number not in self._segments:
                 self.problems.append(Problem(name, 0, "the segment is missing"))
-            elif number < expected and number not in self._seals:
+            elif number < expected and number not in self.statements.seals:
                 self.problems.append(Problem(name, 0, "another segment follows, but it has no seal"))
-            elif number in self._seals and not (self._folder / name).with_suffix(".seal").exists():
+            elif number in self.statements.seals and not (self._folder / name).with_suffix(".seal").exists():
                 self.problems.append(Problem(name, 0, "its .seal file is missing"))
-        if not self._segments and not self._seals:
+        if not self._segments and not self.statements.seals:
             self.problems.append(Problem(segment_name(self._chain, 1), 0, "the segment is missing"))
-        finals = [seal.number for seal in self._seals.values() if seal.is_final]
+        finals = [seal.number for seal in self.statements.seals.values() if seal.is_final]
         if finals and finals[0] != expected:
             self.problems.append(Problem(segment_name(self._chain, expected), 0, "it follows the chain's final seal"))
 
@@ -229,13 +133,13 @@ class ChainCheck:
             count += 1
             length += len(content) + 1
             self._read_line(path.name, count, content)
-        seal = self._seals.get(number)
+        seal = self.statements.seals.get(number)
         if seal is not None and (seal.lines, seal.bytes) != (count, length):
             sentence = f"it has {count} lines of {length} bytes; its seal says {seal.lines} of {seal.bytes}"
             self.problems.append(Problem(path.name, 0, sentence))
 
     def _torn(self, number: int, path: Path, line: int, length: int) -> None:
-        if number in self._seals or number < max(self._segments):
+        if number in self.statements.seals or number < max(self._segments):
             self.problems.append(Problem(path.name, line, "the line is cut, in a segment that was sealed"))
         else:
             sentence = f"{length} bytes of a line that is not finished: no answer has left for it"
@@ -258,7 +162,7 @@ class ChainCheck:
         self._tree.append(leaf)
         if self._tree.size in self._hashes:
             self._hashes[self._tree.size] = self._previous
-        for place, checkpoint in self._statements.get(self._tree.size, ()):
+        for place, checkpoint in self.statements.by_size.get(self._tree.size, ()):
             if checkpoint.root != self._tree.root():
                 sentence = f"lines up to here are not those that {place} was signed for ({checkpoint.size} events)"
                 self.problems.append(Problem(name, number, sentence))
@@ -266,25 +170,17 @@ class ChainCheck:
                 self._signed = self._tree.size
 
     def _check_ends(self) -> None:
-        beyond = [size for size in self._statements if size > self._tree.size]
+        beyond = [size for size in self.statements.by_size if size > self._tree.size]
         if beyond:
-            place, checkpoint = self._statements[max(beyond)][0]
+            place, checkpoint = self.statements.by_size[max(beyond)][0]
             last = segment_name(self._chain, max(self._segments, default=1))
             sentence = (
                 f"the chain ends at event {self._tree.size}, but {place} was signed for {checkpoint.size}: "
                 f"{checkpoint.size - self._tree.size} events are missing"
             )
             self.problems.append(Problem(last, 0, sentence))
-        if self._tree.size > 1 and not self._statements:
+        if self._tree.size > 1 and not self.statements.by_size:
             self.problems.append(Problem(segment_name(self._chain, 1), 0, "no valid checkpoint speaks of this chain"))
-
-
-def _with_wholeness(content: str) -> Iterator[tuple[int, str, bool]]:
-    """The notes of a `.checkpoints` file; only the last, and only if its end is missing, is not whole."""
-    notes = list(read_notes(content))
-    for index, (line, note) in enumerate(notes):
-        is_last = index == len(notes) - 1
-        yield line, note, not is_last or content.endswith("\n\n")
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:

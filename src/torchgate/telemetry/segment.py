@@ -87,14 +87,34 @@ def cut_torn(path: Path) -> int:
 
 
 def write_durably(path: Path, data: bytes, *, append: bool = False) -> None:
-    """Write or append to a file; it is on disk when this returns."""
+    """Write or append to a file; it is on disk when this returns.
+
+    Raises:
+        OSError: it is not; what was appended in part is taken back.
+    """
     flags = os.O_WRONLY | os.O_CREAT | _BINARY | (os.O_APPEND if append else os.O_TRUNC)
     descriptor = os.open(path, flags, 0o640)
+    length = os.fstat(descriptor).st_size
     try:
         _write_all(descriptor, data)
         os.fsync(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, length)
+        raise
     finally:
         os.close(descriptor)
+
+
+def replace_durably(path: Path, data: bytes) -> None:
+    """Put a file in the place of another, whole or not at all; it is on disk when this returns.
+
+    Raises:
+        OSError: it is not. PermissionError, on Windows: somebody has the old file open.
+    """
+    draft = path.with_name(f"{path.name}-draft")
+    write_durably(draft, data)
+    draft.replace(path)
 
 
 def sync_folder(folder: Path) -> None:
