@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from torchgate.access.identity.claim_paths import parse_claim_path
 from torchgate.access.identity.issuer_url import url_mistake
@@ -14,7 +16,7 @@ from torchgate.access.identity.jws import ALGORITHMS
 from torchgate.access.policy.rules import SERVER_ACTIONS, model_pattern_mistake
 from torchgate.access.secrets.reference import parse_reference
 from torchgate.contract.decision import Action
-from torchgate.contract.settings_file import Settings, nearest
+from torchgate.contract.settings_file import SECRET_VALUE, Settings, nearest
 
 RESERVED_NAMES = frozenset({"sid", "user", "group", "key", "cert", "development", "windows", "negotiate"})
 """Words that role members and principals use themselves, so no issuer may have them."""
@@ -45,14 +47,25 @@ def _action(name: str) -> str:
 
 
 def _reference(text: str) -> str:
-    parse_reference(text)
+    try:
+        parse_reference(text)
+    except ValueError as error:
+        raise PydanticCustomError(SECRET_VALUE, "{sentence}", {"sentence": str(error)}) from None
+    return text
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise PydanticCustomError(
+            SECRET_VALUE, "this is not a SHA-256 in lower-case hex; `torchgate keys new` prints it beside the key"
+        )
     return text
 
 
 IssuerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256Hex = Annotated[str, AfterValidator(_sha256)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Algorithm = Annotated[str, AfterValidator(_algorithm)]
 ModelPattern = Annotated[str, AfterValidator(_model_pattern)]

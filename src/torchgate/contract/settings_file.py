@@ -23,6 +23,8 @@ class Settings(pydantic.BaseModel):
 
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
+SECRET_VALUE = "secret_value"  # noqa: S105 - the name of a kind of mistake
+"""Error type of a pydantic_core.PydanticCustomError about a value that may be a secret: a finding never shows it."""
 
 
 def read_settings(path: Path, shape: type[SettingsType]) -> tuple[SettingsType | None, list[Finding]]:
@@ -102,7 +104,7 @@ def _finding(
         sentence = "is missing."
     else:
         message = str(mistake["msg"]).removeprefix("Value error, ")
-        is_hidden = isinstance(seen, dict | list) or (bool(place) and place[0] in secret_tables)
+        is_hidden = isinstance(seen, dict | list) or kind == SECRET_VALUE or (bool(place) and place[0] in secret_tables)
         sentence = f"{message.rstrip('.')}.{'' if is_hidden else f' It is {_cut(seen)}.'}"
     return Finding("error", sentence, file=file, line=line_of(place, lines), setting=setting)
 

@@ -34,7 +34,7 @@ class Downloader:
     def __init__(self, ca_file: Path | None = None) -> None:
         self._ca_file = ca_file
         self._context: ssl.SSLContext | None = None
-        self._thread: threading.Thread | None = None
+        self._is_busy = False
 
     async def fetch(self, url: str, content_types: tuple[str, ...]) -> bytes:
         """The document at a URL.
@@ -46,7 +46,7 @@ class Downloader:
         Raises:
             KeysUnreadable: it can't be had, or it is not what was asked for.
         """
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_busy:  # a thread that hangs, in name resolution say, is not joined by a second one
             raise KeysUnreadable("the former download has not ended")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
@@ -70,11 +70,12 @@ class Downloader:
                 failure = f"{type(error).__name__} from {url}"
             except Exception as error:  # noqa: BLE001 - a thread's surprise must reach the one who waits
                 failure = f"unexpected {type(error).__name__} from {url}"
+            self._is_busy = False
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(settle, body, failure)
 
-        self._thread = threading.Thread(target=run, name="torchgate-issuer-keys", daemon=True)
-        self._thread.start()
+        self._is_busy = True
+        threading.Thread(target=run, name="torchgate-issuer-keys", daemon=True).start()
         try:
             return await asyncio.wait_for(answer, _TOTAL_TIMEOUT_S)
         except TimeoutError:
@@ -133,8 +134,9 @@ class _Download:
             raise KeysUnreadable(f"content type {content_type[:64]!r} from {self._url}")
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise KeysUnreadable(f"a compressed answer, which was not asked for, from {self._url}")
-        body = response.read(MAX_DOCUMENT_BYTES + 1)
-        if len(body) > MAX_DOCUMENT_BYTES:
+        announced_bytes = response.length or 0
+        body = b"" if announced_bytes > MAX_DOCUMENT_BYTES else response.read(MAX_DOCUMENT_BYTES + 1)
+        if max(len(body), announced_bytes) > MAX_DOCUMENT_BYTES:
             raise KeysUnreadable(f"more than {MAX_DOCUMENT_BYTES} bytes from {self._url}")
         if response.length:  # http.client ends quietly where the connection does
             raise KeysUnreadable(f"an answer cut short from {self._url}")

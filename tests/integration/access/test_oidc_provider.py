@@ -1,0 +1,200 @@
+"""Against a real OpenID provider: its tokens, its key changes, and all the ways in which its key set can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.rigs.oidc_provider.provider_process import RESOURCE, ProviderProcess
+from tests.unit.access.local_issuer import Clock, encoded, public_jwk, sign
+
+from torchgate.access.build import build_access
+from torchgate.access.identity.authenticate import Authentication, Presented
+from torchgate.access.settings import AccessSettings, IdentitySettings
+from torchgate.contract.clock import monotonic_s
+from torchgate.contract.errors import IssuerUnavailable, RejectedCredential
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[ProviderProcess]:
+    """One provider for all tests of this file; each begins with its own keys."""
+    try:
+        made = ProviderProcess()
+    except OSError as error:
+        if sys.platform == "win32" and "WINEPREFIX" in os.environ:
+            pytest.skip(f"Wine: no Node there, and TORCHGATE_TEST_ISSUER is not set ({error})")
+        raise
+    yield made
+    made.close()
+
+
+class Server:
+    """The access of one server that trusts the provider, on a clock that the test can turn on."""
+
+    def __init__(self, provider: ProviderProcess, **settings: object) -> None:
+        self.provider = provider
+        self.ahead_s = Clock(0.0)
+        values = {
+            "name": "rig",
+            "issuer": provider.issuer,
+            "audience": [f"{RESOURCE}/rs256", f"{RESOURCE}/es256", "service"],
+            "allow_insecure_loopback": True,
+        } | settings
+        identity = IdentitySettings.model_validate_json(json.dumps({"oidc": [values]}))
+        access = AccessSettings(identity=identity, roles={"analyst": ("rig:role:Analyst",)})
+        self.authentication: Authentication = build_access(access, clock=lambda: monotonic_s() + self.ahead_s())[0]
+
+    async def answer(self, token: str) -> str:
+        """The principal's key, or the name of the refusal."""
+        presented = Presented(bearer=token)
+        try:
+            principal = self.authentication.cached(presented) or await self.authentication.authenticate(presented)
+        except (RejectedCredential, IssuerUnavailable) as problem:
+            return f"{type(problem).__name__}: {problem.detail}"
+        return principal.key
+
+    async def read_keys(self) -> str:
+        """Refresh the keys now, as the background would; why it failed, or empty."""
+        (keys,) = self.authentication._key_sets
+        await keys.refresh()
+        return keys.status().failure
+
+
+@pytest.fixture
+async def server(provider: ProviderProcess) -> AsyncIterator[Server]:
+    await asyncio.to_thread(provider.switch, "reset")
+    made = Server(provider)
+    yield made
+    await made.authentication.stop()
+
+
+def good(server: Server) -> str:
+    return f"rig|{server.provider.issuer}|service"
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+async def test_an_access_token_is_its_principal(server: Server, algorithm: str) -> None:
+    token = await asyncio.to_thread(server.provider.access_token, algorithm)
+    principal = await server.authentication.authenticate(Presented(bearer=token))
+    assert principal.key == good(server)
+    assert principal.roles == {"analyst"}
+    assert {"rig:scope:models.predict", "rig:role:Analyst", "rig:sub:service"} <= principal.marks
+    assert principal.expires_at is not None
+    assert principal.expires_at > time.time()
+
+
+async def test_start_does_not_wait_and_the_first_token_finds_the_keys(server: Server) -> None:
+    token = await asyncio.to_thread(server.provider.access_token)
+    began_at = monotonic_s()
+    await server.authentication.start()
+    assert monotonic_s() - began_at < 1.0
+    assert await server.answer(token) == good(server)
+    assert await asyncio.to_thread(server.provider.asked) == {"jwks": 1, "discovery": 1}
+
+
+async def test_an_id_token_is_refused_in_both_profiles(server: Server) -> None:
+    """The attacker presents what a login gave to the client, whose audience is trusted here."""
+    token = await asyncio.to_thread(server.provider.id_token)
+    assert await server.answer(token) == "RejectedCredential: token type"
+    generic = Server(server.provider, profile="generic")
+    assert await generic.answer(token) == "RejectedCredential: not an access token"
+
+
+async def test_a_token_bound_by_dpop_is_refused_as_bearer(server: Server) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": public_jwk(key)}
+    claims = {
+        "htm": "POST",
+        "htu": f"{server.provider.issuer}/token",
+        "iat": int(time.time()),
+        "jti": hashlib.sha256(str(monotonic_s()).encode()).hexdigest(),
+    }
+    message = f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
+    proof = f"{message}.{encoded(sign('ES256', key, message.encode()))}"
+    token = await asyncio.to_thread(server.provider.access_token, "RS256", "bound", DPoP=proof)
+    assert await server.answer(token) == "RejectedCredential: bound token sent as bearer"
+    assert await server.answer(proof) == "RejectedCredential: issuer"
+
+
+async def test_keys_change_without_a_restart(server: Server) -> None:
+    """A new key counts at once, the old one until it is withdrawn, and then no longer than to the next refresh."""
+    old = await asyncio.to_thread(server.provider.access_token)
+    assert await server.answer(old) == good(server)
+    await asyncio.to_thread(server.provider.switch, "rotate")
+    new = await asyncio.to_thread(server.provider.access_token)
+    assert new.split(".")[0] != old.split(".")[0]
+    assert [await server.answer(token) for token in (new, old)] == [good(server)] * 2
+    await asyncio.to_thread(server.provider.switch, "retire")
+    assert await server.read_keys() == ""
+    assert await server.answer(new) == good(server)
+    assert await server.answer(old) == "RejectedCredential: unknown key"
+
+
+FAULTS = {
+    "jwks/down": "status 503",
+    "jwks/reset": "Connection",
+    "jwks/huge": "more than 524288 bytes",
+    "jwks/html": "content type 'text/html'",
+    "jwks/redirect": "status 302",
+    "discovery/issuer": "names another issuer",
+    "discovery/host": "on another host",
+    "discovery/insecure": "no usable jwks_uri",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_known_keys_go_on_and_unknown_ones_wait_while_the_issuer_fails(server: Server, fault: str) -> None:
+    old = await asyncio.to_thread(server.provider.access_token)
+    assert await server.answer(old) == good(server)
+    await asyncio.to_thread(server.provider.switch, "rotate")
+    new = await asyncio.to_thread(server.provider.access_token)
+    await asyncio.to_thread(server.provider.switch, fault)
+    assert FAULTS[fault] in await server.read_keys()
+    assert await server.answer(old) == good(server)
+    assert (await server.answer(new)).startswith("IssuerUnavailable")
+    fresh = Server(server.provider)
+    assert (await fresh.answer(old)).startswith("IssuerUnavailable"), "a start without keys"
+    await asyncio.to_thread(server.provider.switch, f"{fault.split('/', maxsplit=1)[0]}/ok")
+    server.ahead_s.at += 60
+    assert await server.answer(new) == good(server)
+
+
+async def test_nobody_waits_longer_than_three_seconds_for_a_slow_issuer(server: Server) -> None:
+    old = await asyncio.to_thread(server.provider.access_token)
+    assert await server.answer(old) == good(server)
+    await asyncio.to_thread(server.provider.switch, "rotate")
+    new = await asyncio.to_thread(server.provider.access_token)
+    await asyncio.to_thread(server.provider.switch, "jwks/slow")
+    began_at = monotonic_s()
+    waiting = asyncio.gather(*(server.answer(new) for _ in range(20)))
+    while (await asyncio.to_thread(server.provider.asked))["jwks"] < 2:  # noqa: ASYNC110 - in another process
+        await asyncio.sleep(0)
+    assert await server.answer(old) == good(server)
+    assert monotonic_s() - began_at < 2.5, "a known key waits for nothing"
+    assert all(answer.startswith("IssuerUnavailable") for answer in await waiting)
+    assert monotonic_s() - began_at < 5.0
+    assert (await asyncio.to_thread(server.provider.asked))["jwks"] == 2, "twenty requests shared one read"
+
+
+async def test_an_issuer_that_is_not_there_is_unavailable(provider: ProviderProcess, tmp_path: Path) -> None:
+    """Nothing listens; no such name; a certificate authority file that is not there."""
+    token = await asyncio.to_thread(provider.access_token)
+    for changes in (
+        {"jwks_uri": "http://127.0.0.1:9/jwks"},
+        {"jwks_uri": "https://issuer.invalid/jwks"},
+        {"jwks_uri": provider.issuer.replace("http:", "https:") + "/jwks"},
+        {"jwks_uri": provider.issuer.replace("http:", "https:") + "/jwks", "ca_file": str(tmp_path / "none.pem")},
+        {"jwks_file": str(tmp_path / "none.json")},
+    ):
+        server = Server(provider, **changes)
+        assert (await server.answer(token)).startswith("IssuerUnavailable")
+        assert server.authentication.issuers()[0].failure
+        await server.authentication.stop()
