@@ -104,12 +104,12 @@ class ChainThread:
                 self._write(batch)
             with state.lock:
                 due_s = self._due_in()
-                if due_s is None or due_s > 0:
-                    if not state.queue:
-                        state.thread_owns_files = False
-                        return
-                    continue
-            self._sync_and_sign()
+                is_due = due_s is not None and due_s <= 0
+                if not is_due and not state.queue:
+                    state.thread_owns_files = False
+                    return
+            if is_due:
+                self._sync_and_sign()
 
     def _sync_and_sign(self) -> None:
         """Put on disk what was written so far, sign it where that is due, and rotate.

@@ -88,15 +88,14 @@ class OcsfEncoder:
 
     def encode(self, event: AuditEvent | Occasion, place: ChainPlace) -> bytes:
         """One line, ending in a newline, with no other newline in it."""
-        if type(event) is RequestEvent:
+        if isinstance(event, RequestEvent):
             record = self._request(event)
         elif isinstance(event, RefusalsEvent):
             record = self._refusals(event)
-        elif isinstance(event, Occasion):
-            record = self._lifecycle(event.event, event.facts)
-        else:
-            assert isinstance(event, LifecycleEvent)  # noqa: S101 - the union's last kind; narrows the type
+        elif isinstance(event, LifecycleEvent):
             record = self._lifecycle(event, {})
+        else:
+            record = self._lifecycle(event.event, event.facts)
         profiles = _API_PROFILES if record["class_uid"] == 6003 else _LIFECYCLE_PROFILES
         record["metadata"] = {
             "version": SCHEMA_VERSION,
