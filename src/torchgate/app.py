@@ -25,13 +25,11 @@ from torchgate.engine.catalog import read_catalog
 from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.scheduler import Scheduler
 from torchgate.gate.asgi import GateApp
+from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import host_and_port
 from torchgate.life_cycle import LifeCycle
-from torchgate.posix.children import PosixChildren
-from torchgate.posix.private_folder import PosixPrivateFolders
-from torchgate.posix.section import PosixSections
 from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
 from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.audit_trail import AuditTrail
@@ -40,9 +38,6 @@ from torchgate.telemetry.metrics import Metrics
 from torchgate.telemetry.request_log import RequestLog
 from torchgate.telemetry.signing_key import open_signer
 from torchgate.terminal import fail, note, say
-from torchgate.windows.children import WindowsChildren
-from torchgate.windows.private_folder import WindowsPrivateFolders
-from torchgate.windows.section import WindowsSections
 
 _log = logging.getLogger("torchgate.app")
 _ENGINE_STOP_S = 1.0  # for batches that still run when the gate has drained: 6 s + 1 s leaves 1 s of 8 for the audit
@@ -92,6 +87,8 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         refusals = _refusals(settings)
         metrics = Metrics(engine.models, audit.statistics, version=__version__)
         services = GateServices(
+            settings=settings.gate,
+            front_door=_front_door(settings),
             engine=engine,
             authentication=authentication,
             authorisation=authorisation,
@@ -99,8 +96,9 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             audit=audit,
             on_request=_recorder(RequestLog(), metrics),
             render_metrics=metrics.render,
-            settings=settings.gate,
             server_version=__version__,
+            clock=monotonic_s,
+            wall_clock=time.time,
         )
         await engine.start()
         running.push_async_callback(engine.stop, _ENGINE_STOP_S)
@@ -115,8 +113,17 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
 
 def operating_system() -> tuple[Children, Sections, PrivateFolders]:
     """What this operating system has for the Protocols of contract."""
+    # Imported here: each room has its calls on its own system alone.
     if sys.platform == "win32":
+        from torchgate.windows.children import WindowsChildren
+        from torchgate.windows.private_folder import WindowsPrivateFolders
+        from torchgate.windows.section import WindowsSections
+
         return WindowsChildren(), WindowsSections(), WindowsPrivateFolders()
+    from torchgate.posix.children import PosixChildren
+    from torchgate.posix.private_folder import PosixPrivateFolders
+    from torchgate.posix.section import PosixSections
+
     return PosixChildren(), PosixSections(), PosixPrivateFolders()
 
 
@@ -205,6 +212,11 @@ def _recorder(log: RequestLog, metrics: Metrics) -> Callable[[RequestEvent], Non
         metrics.record(event)
 
     return record
+
+
+def _front_door(settings: TorchgateSettings) -> FrontDoor:
+    declaration = FRONT_DOORS[settings.gate.front_door]
+    return FrontDoor(declaration, settings.gate.hosts, is_development=settings.development.enabled)
 
 
 def _refusals(settings: TorchgateSettings) -> RefusalLimiter:

@@ -7,13 +7,14 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlsplit
 
 from torchgate.config import FILE_NAME, read_configuration
-from torchgate.gate.client import Client, ClientError
+from torchgate.gate.checks import is_loopback
+from torchgate.gate.client import ClientAnswer, GateClient
 from torchgate.project import ProjectError, development_token, running_server
 from torchgate.terminal import fail, note, say
 
@@ -22,32 +23,38 @@ class InputError(Exception):
     """An input as given can't be sent; the text says what is wrong with it."""
 
 
+class Refused(Exception):
+    """The server did not answer, or not as hoped; the text says what it said."""
+
+
 def predict(parsed: argparse.Namespace) -> int:
     """Ask a model and print its outputs as one JSON object, name to rows."""
-    name, _, version = parsed.model.partition(":")
-    path = f"/v2/models/{quote(name, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
+    name, colon, version_text = parsed.model.partition(":")
+    version = version_text if colon else None
     try:
         given = _given_inputs(parsed.inputs + parsed.input)
-        with _client(parsed) as client:
-            request = given if isinstance(given.get("inputs"), list) else _request(client.get(path), given)
-            answer = client.post(f"{path}/infer", request)
-    except (ProjectError, ClientError, InputError) as error:
-        return fail(str(error))
-    if parsed.raw:
-        say(json.dumps(answer, ensure_ascii=False))
-    else:
+        client, url = _client(parsed)
+        if not _is_whole_request(given):
+            given = _request(_accepted(lambda: client.metadata(name, version=version), url), given)
+        answer = _accepted(lambda: client.predict(name, given, version=version), url)
         outputs = {output["name"]: nested(output["data"], output["shape"]) for output in answer["outputs"]}
-        say(json.dumps(outputs, ensure_ascii=False))
+    except (ProjectError, InputError, Refused) as error:
+        return fail(str(error))
+    except (KeyError, TypeError):
+        return fail("the server's answer is none of the Open Inference Protocol. Is it Torchgate that listens there?")
+    say(json.dumps(answer if parsed.raw else outputs, ensure_ascii=False))
     return 0
 
 
 def models_status(parsed: argparse.Namespace) -> int:
     """Print the models that the caller may read, with their states."""
     try:
-        with _client(parsed) as client:
-            models = client.post("/v2/repository/index", {})
-    except (ProjectError, ClientError) as error:
+        client, url = _client(parsed)
+        models = _accepted(client.index, url)
+    except (ProjectError, InputError, Refused) as error:
         return fail(str(error))
+    if not isinstance(models, list):
+        return fail("the server's answer is no list of models. Is it Torchgate that listens there?")
     if parsed.json:
         say(json.dumps(models, ensure_ascii=False))
         return 0
@@ -168,28 +175,57 @@ def _file(path: Path) -> str:
         raise InputError(f"{path} can't be read: {error}.") from None
 
 
-def _client(parsed: argparse.Namespace) -> Client:
-    """A client for the server and credential that the command line names.
+def _is_whole_request(given: Mapping[str, Any]) -> bool:
+    """Whether this is what V2 calls a request, and not rows of an input that is called `inputs`."""
+    inputs = given.get("inputs")
+    return isinstance(inputs, list) and all(isinstance(one, dict) and "datatype" in one for one in inputs)
+
+
+def _accepted(ask: Callable[[], ClientAnswer], url: str) -> Any:
+    """The body of a good answer.
+
+    Raises:
+        Refused: the server said no, or nothing.
+    """
+    try:
+        answer = ask()
+    except OSError as error:
+        raise Refused(
+            f"no server answers at {url}: {error.strerror or error}. Is it running? Start it: torchgate serve"
+        ) from None
+    if answer.status != 200:
+        sentence = answer.error or "the answer holds no reason."
+        mark = f" (request id {answer.request_id})" if answer.request_id else ""
+        raise Refused(f"the server at {url} answered {answer.status}: {sentence}{mark}")
+    return answer.body
+
+
+def _client(parsed: argparse.Namespace) -> tuple[GateClient, str]:
+    """A client for the server and credential that the command line names, and the server's URL.
 
     Raises:
         ProjectError: the project names no running server, or has no such token.
-        InputError: a file with a credential can't be read.
+        InputError: a file with a credential can't be read, or the URL is none.
     """
-    headers = {}
-    if token := _token(parsed):
-        headers["Authorization"] = f"Bearer {token}"
-    elif key := parsed.key or (_file(parsed.key_file).strip() if parsed.key_file is not None else ""):
-        headers["X-API-Key"] = key
+    token = _token(parsed)
+    key = parsed.key or (_file(parsed.key_file).strip() if parsed.key_file is not None else None)
     url = parsed.url or running_server(_state_folder(parsed)).url
-    return Client(url, headers=headers, timeout_s=parsed.timeout_s)
+    try:
+        client = GateClient(url, token=token, key=key, timeout_s=parsed.timeout_s)
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"{error}.") from None
+    if (token or key) and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        note(f"torchgate: warning: the credential travels unencrypted to {parts.hostname}; use https.")
+    return client, url
 
 
-def _token(parsed: argparse.Namespace) -> str:
+def _token(parsed: argparse.Namespace) -> str | None:
     if parsed.identity is not None:
         return development_token(_state_folder(parsed), parsed.identity)
     if parsed.token_file is not None:
         return _file(parsed.token_file).strip()
-    return str(parsed.token or "")
+    return parsed.token or None
 
 
 def _state_folder(parsed: argparse.Namespace) -> Path:
@@ -198,6 +234,7 @@ def _state_folder(parsed: argparse.Namespace) -> Path:
         return configuration.settings.state.folder
     if not configuration.file.exists():
         raise ProjectError(
-            f"there is no {FILE_NAME} in {configuration.file.parent}. Name the project by --config, or the server by --url."
+            f"there is no {FILE_NAME} in {configuration.file.parent}. "
+            "Name the project by --config, or the server by --url."
         )
     raise ProjectError("\n".join(map(str, configuration.findings)))

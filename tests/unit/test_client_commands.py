@@ -1,0 +1,59 @@
+"""How rows as a person writes them become an input of the protocol, and outputs rows again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchgate.client_commands import InputError, nested, tensor
+
+
+def _metadata(shape: list[int], datatype: str = "FP32") -> dict[str, Any]:
+    return {"name": "x", "datatype": datatype, "shape": shape}
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape", "wanted", "data"),
+    [
+        ([[1, 2], [3, 4]], [-1, 2], [2, 2], [1, 2, 3, 4]),
+        ([1, 2, 3], [-1, 1], [3, 1], [1, 2, 3]),
+        ([1, 2, 3, 4], [-1, 2], [2, 2], [1, 2, 3, 4]),
+        (5, [-1, 1], [1, 1], [5]),
+        ("a text", [-1, 1], [1, 1], ["a text"]),
+        (["a", "b"], [-1, 1], [2, 1], ["a", "b"]),
+        ([1, 2, 3], [-1], [3], [1, 2, 3]),
+        ([], [-1], [0], []),
+        ([[[1], [2]]], [-1, -1, 1], [1, 2, 1], [1, 2]),
+    ],
+)
+def test_rows_get_the_shape_that_the_model_takes(rows: Any, shape: list[int], wanted: list[int], data: list[Any]):
+    assert tensor("x", rows, _metadata(shape)) == {"name": "x", "datatype": "FP32", "shape": wanted, "data": data}
+
+
+@pytest.mark.parametrize(
+    ("rows", "shape"),
+    [
+        ([[1, 2], [3]], [-1, 2]),  # ragged
+        ([1, 2, 3], [-1, 2]),  # no whole rows
+        ([[1, 2, 3]], [-1, 2]),  # other rows
+        ([1], [-1, -1]),  # what a row is, nobody said
+        ([], [-1, 2]),
+    ],
+)
+def test_rows_that_fit_no_shape_are_refused_in_a_sentence(rows: Any, shape: list[int]):
+    with pytest.raises(InputError, match="input 'x'"):
+        tensor("x", rows, _metadata(shape))
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_flat_and_nested_are_inverse(shape: list[int]):
+    count = 1
+    for length in shape:
+        count *= length
+    elements = list(range(count))
+    rows = nested(elements, shape)
+    assert tensor("x", rows, _metadata([-1] * len(shape)))["data"] == elements
+    assert tensor("x", rows, _metadata([-1] * len(shape)))["shape"] == shape
