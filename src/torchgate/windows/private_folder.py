@@ -26,15 +26,13 @@ if sys.platform == "win32":
             descriptor = win32security.ConvertStringSecurityDescriptorToSecurityDescriptor(
                 f"D:P{entries}", win32security.SDDL_REVISION_1
             )
+            what = win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION
+            entries_list = descriptor.GetSecurityDescriptorDacl()
             try:
+                # The first closes the folder itself; the second carries it into what lies there already.
+                win32security.SetFileSecurity(str(folder), what, descriptor)
                 win32security.SetNamedSecurityInfo(
-                    str(folder),
-                    win32security.SE_FILE_OBJECT,
-                    win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION,
-                    None,
-                    None,
-                    descriptor.GetSecurityDescriptorDacl(),
-                    None,
+                    str(folder), win32security.SE_FILE_OBJECT, what, None, None, entries_list, None
                 )
             except win32security.error as error:
                 raise OSError(0, error.strerror, str(folder), error.winerror) from None

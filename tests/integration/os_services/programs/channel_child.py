@@ -1,0 +1,61 @@
+"""A child that does with its channel what its argument says; without torch, so that it starts at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+    from torchgate.windows.worker_end import WindowsWorkerEnd as WorkerEnd
+else:
+    from torchgate.posix.worker_end import PosixWorkerEnd as WorkerEnd
+
+
+def echo(end):
+    while data := end.read():
+        end.write(data)
+
+
+def talk(end):
+    print("on stdout: größer", flush=True)
+    print("on stderr", file=sys.stderr, flush=True)
+    sys.exit(7)
+
+
+def increment(end):
+    """Sections: for each `token length` add one to every byte; `,` parts them, so that several may be open."""
+    sections = []
+    request = b""
+    while not request.endswith(b"\n"):
+        request += end.read()
+    for part in request.decode().strip().split(","):
+        token, length = part.split()
+        sections.append(end.open_section(int(token), int(length)))
+    for section in sections:
+        section.view[:] = bytes((byte + 1) % 256 for byte in section.view)
+    end.write(b"done")
+    end.read()
+    for section in sections:
+        section.close()
+
+
+def breed(end):
+    """A child of its own, which would live for a minute; its pid goes over the channel."""
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    end.write(b"%d\n" % grandchild.pid)
+    end.read()
+
+
+def facts(end):
+    """What it was started with."""
+    import os
+
+    known = "|".join(
+        [str(os.getpid()), str(Path.cwd()), os.environ.get("TORCHGATE_TEST", ""), *sys.argv[3:], sys.prefix]
+    )
+    end.write(known.encode() + b"\n")
+    end.read()
+
+
+if __name__ == "__main__":
+    end = WorkerEnd.from_arguments(sys.argv[1:])
+    {"echo": echo, "talk": talk, "increment": increment, "breed": breed, "facts": facts}[sys.argv[2]](end)
