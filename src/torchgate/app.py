@@ -25,6 +25,7 @@ from torchgate.engine.catalog import read_catalog
 from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.scheduler import Scheduler
 from torchgate.gate.asgi import GateApp
+from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
@@ -55,7 +56,8 @@ def serve(path: Path, flags: Sequence[str]) -> int:
     configuration = read_configuration(path, os.environ, flags)
     findings = list(configuration.findings)
     if configuration.settings is not None:
-        findings += map(configuration.locate, development_checks(configuration.settings, os.environ))
+        found = (*gate_checks(configuration.settings.gate), *development_checks(configuration.settings, os.environ))
+        findings += (configuration.locate(finding) for finding in found if finding.severity == "error")
     if findings or configuration.settings is None:
         for finding in findings:
             note(str(finding))

@@ -27,7 +27,10 @@ _EPILOG = "exit codes: 0 done; 1 no (mistakes found, refused, no answer); 2 wron
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     use_safe_encoding()
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if not _take(parsed, rest):
+        parser.error(f"unrecognised arguments: {' '.join(rest)}")
     parsed.project = getattr(parsed, "config", None) or getattr(parsed, "project", None) or Path()
     try:
         return int(parsed.run(parsed))
@@ -38,6 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _take(parsed: argparse.Namespace, rest: list[str]) -> bool:
+    """Put arguments behind options where argparse does not look for them any more: inputs, and the project's folder."""
+    if any(argument.startswith("-") for argument in rest):
+        return False
+    if hasattr(parsed, "inputs"):
+        parsed.inputs += rest
+        return True
+    if len(rest) == 1 and getattr(parsed, "project", ...) is None:
+        parsed.project = Path(rest[0])
+        return True
+    return not rest
 
 
 def _init(parsed: argparse.Namespace) -> int:

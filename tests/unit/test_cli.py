@@ -225,6 +225,12 @@ def test_a_new_key_is_printed_once_and_its_settings_hold_its_hash(tmp_path: Path
     assert run("keys", "new", "no spaces").returncode == 1
 
 
+def test_the_project_may_stand_behind_the_options(project: Path):
+    """argparse alone would forget it."""
+    assert run("check", "--json", project).returncode == 0
+    assert run("check", "--json", project, "another").returncode == 2
+
+
 def test_models_list_needs_no_server(project: Path):
     result = run("models", "list", project)
     assert result.returncode == 0
