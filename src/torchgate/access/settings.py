@@ -63,7 +63,7 @@ def _sha256(text: str) -> str:
 
 
 IssuerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-RoleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+RoleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 Sha256Hex = Annotated[str, AfterValidator(_sha256)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -140,7 +141,7 @@ async def test_keys_change_without_a_restart(server: Server) -> None:
 
 FAULTS = {
     "jwks/down": "status 503",
-    "jwks/reset": "Connection",
+    "jwks/reset": "Connection|RemoteDisconnected",
     "jwks/huge": "more than 524288 bytes",
     "jwks/html": "content type 'text/html'",
     "jwks/redirect": "status 302",
@@ -157,7 +158,7 @@ async def test_known_keys_go_on_and_unknown_ones_wait_while_the_issuer_fails(ser
     await asyncio.to_thread(server.provider.switch, "rotate")
     new = await asyncio.to_thread(server.provider.access_token)
     await asyncio.to_thread(server.provider.switch, fault)
-    assert FAULTS[fault] in await server.read_keys()
+    assert re.search(FAULTS[fault], await server.read_keys())
     assert await server.answer(old) == good(server)
     assert (await server.answer(new)).startswith("IssuerUnavailable")
     fresh = Server(server.provider)

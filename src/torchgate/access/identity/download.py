@@ -29,10 +29,12 @@ class Downloader:
 
     Args:
         ca_file: certificate authorities (PEM), or None for the operating system's.
+        total_timeout_s: seconds for one document, whatever its server does.
     """
 
-    def __init__(self, ca_file: Path | None = None) -> None:
+    def __init__(self, ca_file: Path | None = None, total_timeout_s: float = _TOTAL_TIMEOUT_S) -> None:
         self._ca_file = ca_file
+        self._total_timeout_s = total_timeout_s
         self._context: ssl.SSLContext | None = None
         self._is_busy = False
 
@@ -77,9 +79,9 @@ class Downloader:
         self._is_busy = True
         threading.Thread(target=run, name="torchgate-issuer-keys", daemon=True).start()
         try:
-            return await asyncio.wait_for(answer, _TOTAL_TIMEOUT_S)
+            return await asyncio.wait_for(answer, self._total_timeout_s)
         except TimeoutError:
-            raise KeysUnreadable(f"no whole answer within {_TOTAL_TIMEOUT_S:.0f} s from {url}") from None
+            raise KeysUnreadable(f"no whole answer within {self._total_timeout_s} s from {url}") from None
         finally:
             download.abort()
 
