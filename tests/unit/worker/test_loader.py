@@ -18,7 +18,9 @@ Y = TensorSpec("y", "FP32", (3,))
 def load(tmp_path, monkeypatch):
     """Load a version whose folder holds these files."""
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    for name in ("model", "own_weights"):
+        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
 
     def load(source=None, **changes):
         if source is not None:
@@ -78,7 +80,7 @@ def test_a_wrong_entry_is_said(load, entry, said):
 
 
 def test_the_authors_exception_is_the_reason(load):
-    source = DOUBLER.replace("self.factor =", "raise FileNotFoundError('weights.safetensors is missing')\n#")
+    source = DOUBLER.replace("self.factor =", "raise FileNotFoundError('weights.safetensors is missing');")
     outcome = load(source)
     assert "FileNotFoundError: weights.safetensors is missing" in reason(outcome)
     assert "Traceback" in outcome[1].detail
