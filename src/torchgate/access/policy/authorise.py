@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
@@ -91,16 +91,14 @@ class Authorisation:
         return any(decision.rule == denial.name for denial in self._policy.denials)
 
 
-def _frozen(found: object) -> MappingProxyType[str, object]:
+def _frozen(claims: Mapping[str, object]) -> Mapping[str, object]:
     """Claims that the user's function can read and not change: the principal is remembered between requests."""
-    frozen = _frozen_value(found)
-    assert isinstance(frozen, MappingProxyType)  # noqa: S101 - claims are a mapping
-    return frozen
+    return MappingProxyType({name: _frozen_value(value) for name, value in claims.items()})
 
 
 def _frozen_value(found: object) -> object:
     if isinstance(found, dict):
-        return MappingProxyType({name: _frozen_value(value) for name, value in found.items()})
+        return _frozen(found)
     if isinstance(found, list):
         return tuple(_frozen_value(value) for value in found)
     return found
