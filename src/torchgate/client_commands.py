@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from torchgate.config import FILE_NAME, read_configuration
+from torchgate.engine.catalog import read_catalog
 from torchgate.gate.checks import is_loopback
 from torchgate.gate.client import ClientAnswer, GateClient
 from torchgate.project import ProjectError, development_token, running_server
@@ -67,15 +68,27 @@ def models_status(parsed: argparse.Namespace) -> int:
 
 
 def list_models(parsed: argparse.Namespace) -> int:
-    """Print the models in the project's folder, as a server would find them; mistakes go to stderr."""
-    from torchgate.engine.catalog import read_catalog
-
+    """Print the models in the project's folder, as a server would find them; 1 where one of them can't be served."""
     configuration = read_configuration(parsed.project, os.environ, parsed.set)
     if configuration.settings is None:
         for finding in configuration.findings:
             note(str(finding))
         return 1
-    raise NotImplementedError(read_catalog)
+    catalog, findings = read_catalog(configuration.settings.models)
+    for finding in findings:
+        note(str(configuration.locate(finding)))
+    entries = sorted(catalog.entries.items())
+    if parsed.json:
+        listed = [
+            {"name": ref.name, "version": ref.version, "format": entry.artifact.format, "mistake": entry.mistake,
+             "is_default": catalog.defaults.get(ref.name) == ref.version}
+            for ref, entry in entries
+        ]  # fmt: skip
+        say(json.dumps(listed, ensure_ascii=False))
+    for ref, entry in () if parsed.json else entries:
+        kind = f"CAN'T BE SERVED: {entry.mistake}" if entry.mistake else entry.artifact.format
+        say(f"{ref!s:32} {kind}{'' if catalog.defaults.get(ref.name) != ref.version else '  (default)'}")
+    return 1 if any(finding.severity == "error" for finding in findings) else 0
 
 
 def nested(data: Sequence[Any], shape: Sequence[int]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -28,5 +29,5 @@ def fail(sentence: str) -> int:
 def use_safe_encoding() -> None:
     """Make printing never fail, on whatever code page a console has: what it lacks is escaped."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None and hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -29,6 +29,7 @@ def run(
         [sys.executable, "-X", "utf8", *launcher, *map(str, arguments)],
         capture_output=True,
         encoding="utf-8",
+        errors="replace",
         env={**inherited, **(environment or {})},
         input=stdin,
         check=False,

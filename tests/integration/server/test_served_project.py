@@ -180,14 +180,14 @@ def test_models_status_shows_the_state(torchgate_server: ServerProcess):
 
 def test_audit_tail_shows_people_who_did_what(torchgate_server: ServerProcess):
     command(torchgate_server, "predict", "doubler", "--as", "guest", "x=[1]")
-    result = command(torchgate_server, "audit", "tail", "--count", "50")
+    result = command(torchgate_server, "audit", "tail", "--count", "500")
     assert result.returncode == 0
     assert "development:guest" in result.stdout
     assert "default deny" in result.stdout
     assert "model doubler:1" in result.stdout
     assert "ready" in result.stdout
     lines = command(torchgate_server, "audit", "tail", "--json", "-n", "3").stdout.splitlines()
-    assert [json.loads(line)["metadata"]["product"]["name"] for line in lines] == ["Torchgate"] * 3
+    assert [json.loads(line)["metadata"]["product"]["name"] for line in lines] == ["torchgate"] * 3
 
 
 def test_the_running_trail_is_whole(torchgate_server: ServerProcess):
