@@ -14,6 +14,7 @@ if sys.platform == "win32":
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack, suppress
     from pathlib import Path
+    from typing import Any
 
     import win32con
     import win32job
@@ -208,8 +209,8 @@ if sys.platform == "win32":
         def connection_lost(self, exc: Exception | None) -> None:
             self._on_end()
 
-    def _kill_on_close_job() -> win32job.PyHANDLE:
-        job = win32job.CreateJobObject(None, "")
+    def _kill_on_close_job() -> Any:
+        job: Any = win32job.CreateJobObject(None, "")
         limits = win32job.QueryInformationJobObject(job, win32job.JobObjectExtendedLimitInformation)
         limits["BasicLimitInformation"]["LimitFlags"] = win32job.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
         win32job.SetInformationJobObject(job, win32job.JobObjectExtendedLimitInformation, limits)

@@ -29,10 +29,11 @@ if sys.platform == "win32":
             what = win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION
             entries_list = descriptor.GetSecurityDescriptorDacl()
             try:
-                # The first closes the folder itself; the second carries it into what lies there already.
-                win32security.SetFileSecurity(str(folder), what, descriptor)
+                # The first carries it into what lies there already; the second is the folder's last word (Wine
+                # puts inherited entries back in the first, against the protection that we ask for).
                 win32security.SetNamedSecurityInfo(
                     str(folder), win32security.SE_FILE_OBJECT, what, None, None, entries_list, None
                 )
+                win32security.SetFileSecurity(str(folder), what, descriptor)
             except win32security.error as error:
                 raise OSError(0, error.strerror, str(folder), error.winerror) from None

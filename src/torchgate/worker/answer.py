@@ -104,7 +104,12 @@ def _rows(spec: TensorSpec, value: Array, rows: int | None) -> Rows:
 
 def _tensor(spec: TensorSpec, value: Array) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().resolve_conj().resolve_neg()
+        if value.requires_grad:
+            value = value.detach()
+        if value.device.type != "cpu":
+            value = value.cpu()
+        tensor: torch.Tensor = value.resolve_neg() if value.is_neg() else value
+        return tensor
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
         array = np.ascontiguousarray(value).reshape(value.shape)
         array = array.astype(array.dtype.newbyteorder("="), copy=not array.flags.writeable)

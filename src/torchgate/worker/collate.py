@@ -49,7 +49,9 @@ class Collator:
     def note_writes(self, inputs: Mapping[str, Array]) -> None:
         """Look whether the model wrote into its inputs, by torch's version counter, and remember it."""
         if not self.copies and self._device.type == "cpu":
-            self.copies = any(isinstance(one, torch.Tensor) and one._version for one in inputs.values())
+            for one in inputs.values():
+                if isinstance(one, torch.Tensor) and one._version:
+                    self.copies = True
 
     def _input(self, items: Sequence[RunItem], index: int) -> Array:
         if items[0].inputs[index].datatype == "BYTES":

@@ -62,6 +62,7 @@ class Runner:
         self._predict = predict
         self._collator = collator
         self._memory = memory
+        self._inference_mode = torch.inference_mode()
         self._collate_s = 0.0
         self._predict_s = 0.0
 
@@ -99,7 +100,7 @@ class Runner:
         predicting = monotonic_s()
         self._collate_s += predicting - collating
         try:
-            with torch.inference_mode():
+            with self._inference_mode:
                 answer = self._predict(batch)
         finally:
             self._predict_s += monotonic_s() - predicting

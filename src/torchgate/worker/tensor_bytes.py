@@ -83,5 +83,6 @@ def write_bytes(elements: Sequence[object]) -> bytes:
 
 def raw_view(tensor: torch.Tensor) -> memoryview:
     """The bytes of a tensor on the CPU, row-major, without a copy where it is contiguous already."""
-    flat = tensor.contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.view(torch.int16)  # numpy has no name for it, and its bytes are what counts
+    return np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data
