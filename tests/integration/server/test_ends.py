@@ -7,7 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psutil
@@ -49,6 +49,16 @@ WITHOUT_STDIN = (
 def body(*numbers: float) -> bytes:
     tensor = {"name": "x", "datatype": "FP32", "shape": [len(numbers), 1], "data": numbers}
     return json.dumps({"inputs": [tensor]}).encode()
+
+
+@contextlib.asynccontextmanager
+async def connected(server: ServerProcess) -> AsyncIterator[HttpConnection]:
+    connection = HttpConnection(server.port)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+        await asyncio.sleep(0)  # the loop closes what was aborted
 
 
 def headers(server: ServerProcess) -> dict[str, str]:
@@ -93,27 +103,27 @@ async def test_a_request_outlives_its_worker_and_the_trail_outlives_the_server(p
     """The worker is killed in the middle of a run, and later the server with all its workers."""
     with ServerProcess.start(project) as server:
         server.wait_ready()
-        connection = HttpConnection(server.port)
-        await connection.send("POST", INFER, headers(server), body(42, 1))
-        await until((tmp_path / "running").exists)
-        for worker in workers(server):
-            worker.kill()
-        (tmp_path / "go").touch()
-        answer = await connection.receive()
-        assert (answer.status, answer.json()["outputs"][0]["data"]) == (200, [84.0, 2.0])
+        async with connected(server) as connection:
+            await connection.send("POST", INFER, headers(server), body(42, 1))
+            await until((tmp_path / "running").exists)
+            for worker in workers(server):
+                worker.kill()
+            (tmp_path / "go").touch()
+            answer = await connection.receive()
+            assert (answer.status, answer.json()["outputs"][0]["data"]) == (200, [84.0, 2.0])
 
-        (tmp_path / "go").unlink()
-        (tmp_path / "running").unlink()
-        await connection.send("POST", INFER, headers(server), body(42))
-        await until((tmp_path / "running").exists)
-        orphans = workers(server)
-        assert orphans
-        server.kill()
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await connection.receive()
-        gone, alive = psutil.wait_procs(orphans, timeout=20)
-        assert alive == []
-        assert len(gone) == len(orphans)
+            (tmp_path / "go").unlink()
+            (tmp_path / "running").unlink()
+            await connection.send("POST", INFER, headers(server), body(42))
+            await until((tmp_path / "running").exists)
+            orphans = workers(server)
+            assert orphans
+            server.kill()
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await connection.receive()
+            gone, alive = psutil.wait_procs(orphans, timeout=20)
+            assert alive == []
+            assert len(gone) == len(orphans)
     assert trail_is_whole(project)
     with ServerProcess.start(project, "--set", f"models.folder={tmp_path / 'held project' / 'none'}") as again:
         assert again.get("/v2/health/live") == 200
@@ -129,15 +139,15 @@ async def test_a_server_that_is_told_to_stop_finishes_what_runs(project: Path, t
     """SIGTERM in the middle of a run: nothing new is taken, the answer comes, the trail is closed, nothing is left."""
     with ServerProcess.start(project) as server:
         server.wait_ready()
-        connection = HttpConnection(server.port)
-        await connection.send("POST", INFER, headers(server), body(42))
-        await until((tmp_path / "running").exists)
-        server.process.terminate()
-        await until(lambda: server.get("/v2/health/live") != 200)
-        (tmp_path / "go").touch()
-        answer = await connection.receive()
-        assert (answer.status, answer.json()["outputs"][0]["data"]) == (200, [84.0])
-        assert await asyncio.to_thread(server.process.wait, 10) == 0
+        async with connected(server) as connection:
+            await connection.send("POST", INFER, headers(server), body(42))
+            await until((tmp_path / "running").exists)
+            server.process.terminate()
+            await until(lambda: server.get("/v2/health/live") != 200)
+            (tmp_path / "go").touch()
+            answer = await connection.receive()
+            assert (answer.status, answer.json()["outputs"][0]["data"]) == (200, [84.0])
+            assert await asyncio.to_thread(server.process.wait, 10) == 0
     assert not (project / ".torchgate" / "server.json").exists()
     assert list((project / ".torchgate" / "development").iterdir()) == []
     assert "stops" in server.audit_events()[-1]["message"]
@@ -151,15 +161,15 @@ async def test_the_second_signal_ends_everything_at_once(project: Path, tmp_path
     """Whoever presses Ctrl+C twice does not want to wait."""
     with ServerProcess.start(project) as server:
         server.wait_ready()
-        connection = HttpConnection(server.port)
-        await connection.send("POST", INFER, headers(server), body(42))
-        await until((tmp_path / "running").exists)
-        held = workers(server)
-        server.process.terminate()
-        await until(lambda: server.get("/v2/health/live") != 200)
-        server.process.terminate()
-        assert await asyncio.to_thread(server.process.wait, 5) == 130
-        assert psutil.wait_procs(held, timeout=10)[1] == []
+        async with connected(server) as connection:
+            await connection.send("POST", INFER, headers(server), body(42))
+            await until((tmp_path / "running").exists)
+            held = workers(server)
+            server.process.terminate()
+            await until(lambda: server.get("/v2/health/live") != 200)
+            server.process.terminate()
+            assert await asyncio.to_thread(server.process.wait, 5) == 130
+            assert psutil.wait_procs(held, timeout=10)[1] == []
     assert trail_is_whole(project)
 
 
