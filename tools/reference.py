@@ -6,6 +6,7 @@ One function for each page gives its whole text; what it says is what the code s
 from __future__ import annotations
 
 import argparse
+import enum
 import inspect
 import re
 import sys
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
-from torchgate.engine.model_settings import ModelSettings
 
 import torchgate
 from torchgate import cli
 from torchgate.config import TorchgateSettings
 from torchgate.contract import errors
 from torchgate.contract.settings_file import Settings
+from torchgate.engine.model_settings import ModelSettings
 from torchgate.gate import errors as gate_errors
 from torchgate.gate.problems import STATUSES
 from torchgate.gate.routes import route_table
@@ -41,6 +42,12 @@ def main() -> int:
     return 0
 
 
+WITHOUT_A_CLASS = {
+    "headers_too_large": "The request's line and headers are longer than `gate.max_header_bytes`.",
+    "internal_error": "A failure that nobody foresaw; the log has it under the request id.",
+}
+"""Codes that no exception of ours carries: answered before there is a request, or where none was foreseen."""
+
 # --- settings -------------------------------------------------------------------------------------------------------
 
 
@@ -55,17 +62,15 @@ def settings_page() -> str:
         "Unknown names are mistakes.",
         "Relative paths start at the folder of the file that they stand in.",
         "",
-        "# torchgate.toml",
+        "The first part is `torchgate.toml`; `model.toml` follows it.",
         "",
-        *_settings_table(TorchgateSettings, ""),
-        "# model.toml",
-        "",
-        *_settings_table(ModelSettings, ""),
+        *_settings_table(TorchgateSettings, "", "At the top of torchgate.toml"),
+        *_settings_table(ModelSettings, "", "At the top of model.toml"),
     ]
     return _text(parts)
 
 
-def _settings_table(shape: type[Settings], place: str) -> Iterator[str]:
+def _settings_table(shape: type[Settings], place: str, title: str = "") -> Iterator[str]:
     rows, inner = [], []
     for name, field in shape.model_fields.items():
         key = field.alias or name
@@ -76,10 +81,10 @@ def _settings_table(shape: type[Settings], place: str) -> Iterator[str]:
         else:
             inner.append((dotted, found, field))
     if place or rows:
-        yield f"## {_header(place) if place else 'At the top'}"
+        yield f"## {title or _header(place)}"
         yield ""
         if place and shape.__doc__:
-            yield _one_line(shape.__doc__)
+            yield re.sub(r" \(`\[.*?\]`\)", "", _one_line(shape.__doc__))
             yield ""
     if rows:
         yield from ("| key | type | default | meaning |", "|---|---|---|---|", *rows, "")
@@ -124,7 +129,15 @@ def _annotation_text(annotation: Any) -> str:
         return f"list of {_annotation_text(inner[0])}"
     if origin is dict:
         return f"table of {_annotation_text(inner[1])}"
-    words = {"str": "text", "int": "integer", "float": "number", "bool": "boolean", "Path": "path"}
+    words = {
+        "str": "text",
+        "int": "integer",
+        "float": "number",
+        "bool": "boolean",
+        "Path": "path",
+        "object": "anything",
+    }
+    words["AwareDatetime"] = "time with offset"
     return words.get(getattr(annotation, "__name__", str(annotation)), getattr(annotation, "__name__", str(annotation)))
 
 
@@ -159,15 +172,19 @@ def api_page() -> str:
     for name in torchgate.__all__:
         value = getattr(torchgate, name)
         parts += [f"## `torchgate.{name}`", ""]
-        if not isinstance(value, type):
+        if not isinstance(value, type) or value is Any:
             parts += ["A string: the version of this package." if name == "__version__" else _api_alias(name), ""]
             continue
-        parts += [inspect.cleandoc(value.__doc__ or ""), ""]
+        parts += [_docstring(value), ""]
         parts += _members(value)
     return _text(parts)
 
 
 def _members(owner: type) -> Iterator[str]:
+    if issubclass(owner, enum.Enum):
+        yield from (f"- `{member.value}`" for member in owner)
+        yield ""
+        return
     annotations = inspect.get_annotations(owner)
     if annotations:
         yield "```python"
@@ -177,15 +194,29 @@ def _members(owner: type) -> Iterator[str]:
         if inspect.isfunction(member) and not name.startswith("_"):
             yield f"### `{name}{inspect.signature(member)}`".replace("'", "")
             yield ""
-            yield inspect.cleandoc(member.__doc__ or "")
+            yield _docstring(member)
             yield ""
+
+
+def _docstring(owner: object) -> str:
+    """A docstring as Markdown: its arguments become a list."""
+    lines = inspect.cleandoc(owner.__doc__ or "").splitlines()
+    text: list[str] = []
+    for line in lines:
+        if found := re.match(r"    (\w[\w, ]*): (.*)", line):
+            text.append(f"- `{found[1]}`: {found[2]}")
+        elif line.startswith("        ") and text:
+            text[-1] += " " + line.strip()
+        else:
+            text.append({"Args:": "", "Raises:": "Raises:"}.get(line, line))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(text))
 
 
 def _api_alias(name: str) -> str:
     from torchgate.contract import model
 
     source = inspect.getsource(model)
-    found = re.search(rf'^{name} = .*\n"""(.*?)"""', source, re.DOTALL | re.MULTILINE)
+    found = re.search(rf'^{name} = [^\n]*\n"""(.*?)"""', source, re.DOTALL | re.MULTILINE)
     return inspect.cleandoc(found[1]) if found else ""
 
 
@@ -207,10 +238,8 @@ def errors_page() -> str:
         if inspect.isclass(kind) and issubclass(kind, errors.TorchgateError)
     }
     for code, status in STATUSES.items():
-        meaning = (
-            "A failure that nobody foresaw; the log has it under the request id." if code == "internal_error" else None
-        )
-        parts.append(f"| `{code}` | {status} | {meaning or _one_line(kinds[code].__doc__)} |")
+        meaning = WITHOUT_A_CLASS.get(code) or _one_line(kinds[code].__doc__)
+        parts.append(f"| `{code}` | {status} | {meaning} |")
     return _text(parts)
 
 
