@@ -22,6 +22,12 @@ from systems import Looped, Place, Question, Served
 from workloads import Cell, ModelFacts, Plan, Workload
 
 START_LIMIT_S = 90.0
+QUIET_LIMIT_S, QUIET_STEP_S, QUIET_CORES = 6.0, 0.3, 0.15
+"""How long a contender is left alone after its first answer at most; quiet is less than this part of a core.
+
+The limit is for those that never are: LitServe with batch_timeout 0 polls.
+"""
+
 SLOW_FACTOR = 2
 """Cells of a slow model last so many times as long: still only some hundred answers."""
 CHECKED_ROWS = {"tiny": 16, "mlp": 16, "resnet18": 3, "echo1": 3, "echo4": 2}
@@ -130,6 +136,7 @@ def _run_served(
     with started(launch.argv, launch.environment, folder / "server.log") as tree:
         _await_first_answer(contender, cells[0].workload, place.port, tree, conditions)
         start_s = time.perf_counter() - started_at
+        _await_quiet(tree)
         for workload in dict.fromkeys(cell.workload for cell in cells):
             _check(contender, workload, place.port, tree, conditions.truths[facts.name])
             question = contender.question(workload, conditions.truths[facts.name].rows[0])
@@ -180,6 +187,17 @@ def _await_first_answer(contender: Served, workload: Workload, port: int, tree: 
             return
         seen = f"{status} {body[:200].decode('utf-8', 'replace')}"
     raise Failed(f"did not answer within {START_LIMIT_S:.0f} s; last: {seen}; {tree.last_words()}")
+
+
+def _await_quiet(tree: Tree) -> None:
+    """Let a contender finish what it still does after its first answer, such as starting a spare worker."""
+    before_s = tree.cpu_s()
+    for _ in range(round(QUIET_LIMIT_S / QUIET_STEP_S)):
+        time.sleep(QUIET_STEP_S)
+        now_s = tree.cpu_s()
+        if now_s - before_s < QUIET_CORES * QUIET_STEP_S:
+            return
+        before_s = now_s
 
 
 def _check(contender: Served, workload: Workload, port: int, tree: Tree, truth: Truth) -> None:
