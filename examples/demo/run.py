@@ -277,7 +277,8 @@ def run(command: list[str | Path]) -> None:
     Raises:
         DemoFailed: it did not succeed.
     """
-    code = subprocess.call([str(part) for part in command])
+    sys.stdout.flush()
+    code = subprocess.call([str(part) for part in command], env={**os.environ, "PYTHONUTF8": "1"})
     if code:
         raise DemoFailed(f"{' '.join(map(str, command[1:3]))} ended with exit code {code}.")
 
