@@ -5,7 +5,7 @@ Nothing above this seam assumes a child process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -133,6 +133,10 @@ StateListener = Callable[[ModelRef, ModelState, str, int], None]
 class BackEnd(Protocol):
     """Holds loaded model versions and runs batches on them. Called from the event loop only."""
 
+    def expect(self, artifacts: Sequence[Artifact]) -> None:
+        """Be told once, before the first `activate`, of all versions to come: to share the machine among them."""
+        ...
+
     async def activate(self, artifact: Artifact, listener: StateListener) -> None:
         """Load a version; returns when it is ready or failed (the listener was told). Never raises for a bad model."""
         ...
@@ -158,6 +162,7 @@ class BackEnd(Protocol):
 
         Raises:
             BatchLost: see there.
+            TorchgateError: it did not run, e.g. ModelNotReady because the version has failed meanwhile.
         """
         ...
 

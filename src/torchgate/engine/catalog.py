@@ -1,0 +1,209 @@
+"""The model repository as it lies on disk: which versions there are, and what is wrong with those that can't serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from torchgate.contract.back_end import Artifact
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.findings import Finding
+from torchgate.contract.settings_file import examine_settings, read_toml
+from torchgate.contract.tensors import Signature
+from torchgate.contract.toml_lines import Place, line_of
+from torchgate.engine.model_names import is_version, name_mistake
+from torchgate.engine.model_settings import ModelSettings
+from torchgate.engine.settings import ModelsSettings
+from torchgate.engine.version_format import FormatUnknown, format_and_entry
+
+NO_VERSION = "none"
+"""Stands for the version of a model that has no version folder, so that `models status` can show it as failed."""
+
+SETTINGS_FILE = "model.toml"
+
+
+class CatalogEntry(msgspec.Struct, frozen=True):
+    """One version of one model.
+
+    Args:
+        artifact: what a back end is given; its digest is empty until the version is loaded, because reading all
+            weights takes long.
+        max_batch_delay_s, max_timeout_s: seconds.
+        request_parameters: those that reach the model.
+        mistake: why it can't be served, or empty; then the artifact is as good as could be known.
+    """
+
+    artifact: Artifact
+    max_batch_delay_s: float = 0.0
+    max_timeout_s: float = 60.0
+    request_parameters: tuple[str, ...] = ()
+    mistake: str = ""
+
+
+class Catalog(msgspec.Struct, frozen=True):
+    """All versions, and which one a bare name means.
+
+    Args:
+        entries: by reference.
+        defaults: name → version.
+    """
+
+    entries: Mapping[ModelRef, CatalogEntry]
+    defaults: Mapping[str, str]
+
+
+def read_catalog(settings: ModelsSettings) -> tuple[Catalog, list[Finding]]:
+    """The repository, and every mistake in it. A broken model stays in the catalog, with its mistake.
+
+    Args:
+        settings: its folder must be absolute.
+    """
+    reading = _Reading(settings)
+    try:
+        folders = sorted(path for path in settings.folder.iterdir() if path.is_dir() and path.name[:1] not in "._")
+    except OSError as error:
+        finding = Finding(
+            "error",
+            f"{settings.folder} can't be read: {error.strerror or error}.",
+            setting="models.folder",
+            remedy="Make the folder, or name another one.",
+        )
+        return Catalog({}, {}), [finding]
+    for folder in folders:
+        reading.model(folder)
+    return Catalog(reading.entries, reading.defaults), reading.findings
+
+
+class _Reading:
+    """Goes through the repository once."""
+
+    def __init__(self, settings: ModelsSettings) -> None:
+        self._allowed = frozenset(settings.allow_code)
+        self.entries: dict[ModelRef, CatalogEntry] = {}
+        self.defaults: dict[str, str] = {}
+        self.findings: list[Finding] = []
+        self._names: dict[str, str] = {}
+
+    def model(self, folder: Path) -> None:
+        """One model's folder."""
+        mistake = name_mistake(folder.name)
+        if mistake:
+            # Such a name could not be asked for, so that it has no place in the catalog either.
+            self._error(folder, f"a model can't be named {folder.name!r}: it {mistake}. Rename the folder.")
+            return
+        file = folder / SETTINGS_FILE
+        settings, lines, mistake = self._settings(file)
+        twin = self._names.setdefault(folder.name.lower(), folder.name)
+        if twin != folder.name:
+            mistake = f"there is also a model {twin!r}, and names must differ in more than case. Rename one."
+            self._error(folder, mistake)
+        versions = self._versions(folder)
+        if not versions:
+            mistake = mistake or f"{folder} holds no version: a folder named 1, 2, … with the model in it. Make one."
+            self._error(folder, mistake)
+            self._fail(ModelRef(folder.name, NO_VERSION), folder, settings, mistake)
+            self.defaults[folder.name] = NO_VERSION
+            return
+        for version in versions:
+            self._version(ModelRef(folder.name, version), folder / version, settings, mistake)
+        self.defaults[folder.name] = self._default(settings, versions, file, lines)
+
+    def _settings(self, file: Path) -> tuple[ModelSettings | None, Mapping[Place, int], str]:
+        values, lines, findings = read_toml(file)
+        settings = None
+        if not findings:
+            settings, findings = examine_settings(values, ModelSettings, str(file), lines)
+        self.findings += findings
+        if not findings:
+            return settings, lines, ""
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        return None, lines, f"{findings[0]}{more} `torchgate check` shows all."
+
+    def _versions(self, folder: Path) -> list[str]:
+        versions = []
+        try:
+            inside = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[:1] not in "._")
+        except OSError as error:
+            self._error(folder, f"can't be read: {error.strerror or error}.")
+            return []
+        for path in inside:
+            if is_version(path.name):
+                versions.append(path.name)
+            else:
+                sentence = f"{path.name!r} is no version, and is not served: versions are folders named 1, 2, …"
+                self.findings.append(Finding("warning", sentence, file=str(path)))
+        return sorted(versions, key=int)
+
+    def _default(
+        self, settings: ModelSettings | None, versions: list[str], file: Path, lines: Mapping[Place, int]
+    ) -> str:
+        wanted = settings.default_version if settings is not None else None
+        if wanted is None:
+            return versions[-1]
+        if wanted not in versions:
+            sentence = f"there is no version {wanted!r}. There is: {', '.join(versions)}."
+            line = line_of(("default_version",), lines)
+            self.findings.append(Finding("error", sentence, file=str(file), line=line, setting="default_version"))
+        return wanted
+
+    def _version(self, ref: ModelRef, folder: Path, settings: ModelSettings | None, mistake: str) -> None:
+        if settings is None or mistake:
+            self._fail(ref, folder, settings, mistake)
+            return
+        try:
+            kind, entry = format_and_entry(settings, folder)
+        except (FormatUnknown, OSError) as error:
+            self._error(folder, str(error))
+            self._fail(ref, folder, settings, str(error))
+            return
+        if ref.name not in self._allowed:
+            mistake = (
+                f"{ref.name!r} holds code (format {kind!r}) that nobody signed or allowed. Where you trust it, add "
+                f'"{ref.name}" to models.allow_code in torchgate.toml.'
+            )
+            self._error(folder, mistake)
+        artifact = _artifact(ref, folder, settings, (kind, entry))
+        self.entries[ref] = _entry(artifact, settings, mistake)
+
+    def _fail(self, ref: ModelRef, folder: Path, settings: ModelSettings | None, mistake: str) -> None:
+        if settings is None:
+            empty = Artifact(ref, "class", str(folder), "", "", Signature((), ()), 0)
+            self.entries[ref] = CatalogEntry(empty, mistake=mistake)
+        else:
+            artifact = _artifact(ref, folder, settings, (settings.format or "class", settings.entry or ""))
+            self.entries[ref] = _entry(artifact, settings, mistake)
+
+    def _error(self, path: Path, sentence: str) -> None:
+        self.findings.append(Finding("error", sentence, file=str(path)))
+
+
+def _artifact(ref: ModelRef, folder: Path, settings: ModelSettings, kind_and_entry: tuple[str, str]) -> Artifact:
+    return Artifact(
+        ref=ref,
+        format=kind_and_entry[0],
+        folder=str(folder.absolute()),
+        entry=kind_and_entry[1],
+        digest="",
+        signature=settings.signature(),
+        max_batch_size=settings.batching.max_batch_size,
+        replicas=settings.replicas,
+        threads=settings.threads,
+        device=settings.device,
+        parameters=settings.parameters,
+        load_timeout_s=settings.limits.load_timeout_s,
+        max_run_s=settings.limits.max_run_s,
+        idempotent=settings.idempotent,
+        warm_up=settings.warm_up.runs,
+    )
+
+
+def _entry(artifact: Artifact, settings: ModelSettings, mistake: str) -> CatalogEntry:
+    return CatalogEntry(
+        artifact,
+        max_batch_delay_s=settings.batching.max_batch_delay_s,
+        max_timeout_s=settings.limits.max_timeout_s,
+        request_parameters=settings.request_parameters,
+        mistake=mistake,
+    )

@@ -1,0 +1,61 @@
+"""What `check` says about the engine's settings and the model repository."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchgate.contract.findings import Finding
+from torchgate.contract.settings_file import nearest
+from torchgate.engine.catalog import SETTINGS_FILE, CatalogEntry, read_catalog
+from torchgate.engine.digest import DigestRefused, folder_digest
+from torchgate.engine.model_settings import LimitsSettings
+from torchgate.engine.settings import EngineSettings, ModelsSettings
+
+_DEFAULTS = LimitsSettings()
+
+
+def checks(engine: EngineSettings, models: ModelsSettings) -> Iterator[Finding]:
+    """Examine `[engine]`, `[models]` and every model.toml; nothing is loaded.
+
+    Args:
+        models: its folder must be absolute.
+    """
+    catalog, findings = read_catalog(models)
+    yield from findings
+    names = {ref.name for ref in catalog.entries}
+    for index, name in enumerate(models.allow_code):
+        if name not in names:
+            hint = nearest(name, sorted(names)) if names else "There are no models."
+            yield Finding("warning", f"there is no model {name!r}. {hint}", setting=f"models.allow_code.{index}")
+    for entry in catalog.entries.values():
+        if not entry.mistake:
+            yield from _version_checks(entry)
+    if engine.standbys == 0:
+        yield Finding(
+            "warning",
+            "no worker stands by: while a dead one is replaced, its requests wait as long as importing torch takes.",
+            setting="engine.standbys",
+            remedy="Leave one, unless memory is scarcer than time.",
+        )
+
+
+def _version_checks(entry: CatalogEntry) -> Iterator[Finding]:
+    artifact = entry.artifact
+    file = str(Path(artifact.folder).parent / SETTINGS_FILE)
+    try:
+        folder_digest(Path(artifact.folder))
+    except (DigestRefused, OSError) as error:
+        yield Finding("error", str(error), file=artifact.folder)
+    needed_s = (2 + max(1, artifact.max_batch_size)) * artifact.max_run_s
+    if artifact.idempotent and entry.max_timeout_s < needed_s:
+        # What nobody chose is nobody's mistake, yet good to know.
+        is_chosen = (artifact.max_run_s, entry.max_timeout_s) != (_DEFAULTS.max_run_s, _DEFAULTS.max_timeout_s)
+        yield Finding(
+            "warning" if is_chosen else "info",
+            f"limits.max_timeout_s is {entry.max_timeout_s:g}, less than (2 + rows of a batch) * max_run_s = "
+            f"{needed_s:g}: companions of a row that hangs may not get their answers in time.",
+            file=file,
+            setting="limits.max_timeout_s",
+            remedy="Lower max_run_s to what the model really needs, or raise max_timeout_s.",
+        )

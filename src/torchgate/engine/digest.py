@@ -1,0 +1,48 @@
+"""One number that stands for every byte of a version's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class DigestRefused(Exception):
+    """The folder holds what can't be vouched for; the text says what and what to do."""
+
+
+def folder_digest(folder: Path) -> str:
+    """`sha256:…` over all files: each one's relative path and its own SHA-256, sorted by path.
+
+    Every file counts, bytecode too: Python would run a __pycache__ that nobody else looked at.
+
+    Raises:
+        DigestRefused: a link leads out of the folder, or something in it is neither file nor folder.
+        OSError: it can't be read.
+    """
+    total = hashlib.sha256()
+    for relative, path in sorted(_files(folder)):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{content}  {relative}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    root = folder.resolve()
+    for around, folders, names in os.walk(folder, onerror=_raise):
+        for name in (*folders, *names):
+            path = Path(around, name)
+            relative = path.relative_to(folder).as_posix()
+            if not path.resolve().is_relative_to(root):
+                raise DigestRefused(f"'{relative}' leads out of {folder}. Copy what it leads to into the folder.")
+            if path.is_symlink() and path.is_dir():
+                raise DigestRefused(f"'{relative}' in {folder} is a link to a folder. Copy the folder instead.")
+            if not path.is_dir() and not path.is_file():
+                raise DigestRefused(f"'{relative}' in {folder} is neither file nor folder. Take it away.")
+        yield from ((Path(around, name).relative_to(folder).as_posix(), Path(around, name)) for name in names)
+
+
+def _raise(error: OSError) -> None:
+    raise error

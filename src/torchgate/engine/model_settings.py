@@ -1,0 +1,123 @@
+"""model.toml: what a model takes and gives and how it wants to be run; read without torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from torchgate.contract.settings_file import Settings
+from torchgate.contract.tensors import DATATYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
+
+Format = Literal["class", "export", "torchscript"]
+Dimension = Annotated[int, Field(ge=-1, le=MAX_ELEMENTS)]
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class TensorSettings(Settings):
+    """One input or output."""
+
+    name: Name
+    """As on the wire."""
+
+    datatype: str
+    """BOOL, INT8 … INT64, UINT8 … UINT64, FP16, BF16, FP32, FP64 or BYTES."""
+
+    shape: Annotated[tuple[Dimension, ...], Field(max_length=MAX_RANK)]
+    """Of one row, without the batch dimension (the whole shape where max_batch_size is 0); -1 is any length."""
+
+    @field_validator("datatype")
+    @classmethod
+    def _is_known(cls, datatype: str) -> str:
+        if datatype not in DATATYPES:
+            raise ValueError(f"no such datatype. Allowed: {', '.join(sorted(DATATYPES))}")
+        return datatype
+
+    def spec(self) -> TensorSpec:
+        """As the other rooms know it."""
+        return TensorSpec(self.name, self.datatype, self.shape)
+
+
+class BatchingSettings(Settings):
+    """Which requests run together."""
+
+    max_batch_size: Annotated[int, Field(ge=0, le=65_536)] = 32
+    """Rows that run together at most. 0: the model takes no batches, and shapes are whole."""
+
+    max_batch_delay_s: Annotated[float, Field(ge=0, le=10)] = 0.002
+    """How long a row waits for others that are already on their way, in seconds. With nobody else on the way, or no
+    worker free, nothing waits for this."""
+
+
+class LimitsSettings(Settings):
+    """How long things may take, in seconds."""
+
+    max_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """The longest deadline of a request, and the one of a request that names none."""
+
+    max_run_s: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """A batch that runs longer costs the worker its life."""
+
+    load_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
+    """Loading and warm-up that take longer make the model failed."""
+
+
+class WarmUpSettings(Settings):
+    """Runs on made-up input before the model is ready."""
+
+    runs: Annotated[int, Field(ge=0, le=1000)] = 1
+    """How many, each on the largest batch and on a single row. 0: the first caller pays."""
+
+
+class ModelSettings(Settings):
+    """All of model.toml."""
+
+    default_version: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,17}$")] | None = None
+    """The version that a request means which names none; absent: the highest."""
+
+    format: Format | None = None
+    """Absent: `export` where the version's folder holds a .pt2, `torchscript` for a .pt, `class` for a model.py."""
+
+    entry: Annotated[str, Field(max_length=256)] | None = None
+    """`file.py:Class` for a class, else the file's name; absent: the only one that there is."""
+
+    idempotent: bool = True
+    """Whether rows may be run twice, as happens to those that were in a worker that died."""
+
+    replicas: Annotated[int, Field(ge=1, le=256)] = 1
+    """Workers that hold a copy of the model."""
+
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """CPU threads of each worker; 0: an equal share of the machine."""
+
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")] = "cpu"
+    """`cpu`, `cuda` or `cuda:N`."""
+
+    parameters: Annotated[dict[str, object], Field(default_factory=dict)]
+    """Free settings for the author's `load`."""
+
+    request_parameters: tuple[Name, ...] = ()
+    """Parameters of a request that reach the model; any other is refused."""
+
+    inputs: Annotated[tuple[TensorSettings, ...], Field(min_length=1)]
+    """In the order of an exported program's arguments."""
+
+    outputs: Annotated[tuple[TensorSettings, ...], Field(min_length=1)]
+    """In the order of an exported program's results."""
+
+    batching: BatchingSettings = BatchingSettings()
+    limits: LimitsSettings = LimitsSettings()
+    warm_up: WarmUpSettings = WarmUpSettings()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> ModelSettings:
+        for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            names = [tensor.name for tensor in tensors]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind}: the name {twice[0]!r} is there twice; each must be unique")
+        return self
+
+    def signature(self) -> Signature:
+        """As the other rooms know it."""
+        return Signature(tuple(one.spec() for one in self.inputs), tuple(one.spec() for one in self.outputs))

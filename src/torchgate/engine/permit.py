@@ -1,0 +1,103 @@
+"""Room in the engine for one request, held from the door until its answer is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torchgate.contract.back_end import BackEnd, Slot
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.errors import TorchgateError
+from torchgate.contract.inference import InferenceRequest, InferenceResponse
+from torchgate.engine.admission import Room
+from torchgate.engine.dispatch import Dispatcher
+
+
+class EnginePermit:
+    """Implements contract.inference.Permit.
+
+    Args:
+        ref: of the version.
+        room: where `held` bytes are held.
+        dispatcher: of the version.
+        back_end: where inputs are reserved.
+        refusal: why nothing may be queued now, or None; asked again before the queue.
+        on_end: called once, when the permit is released.
+    """
+
+    __slots__ = (
+        "_answer", "_back_end", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end", "_ref",
+        "_refusal", "_room", "_slot",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0913 - each of its parts once, by keyword
+        self,
+        ref: ModelRef,
+        room: Room,
+        held: int,
+        *,
+        dispatcher: Dispatcher,
+        back_end: BackEnd,
+        refusal: Callable[[], TorchgateError | None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._ref = ref
+        self._room = room
+        self._held = held
+        self._dispatcher = dispatcher
+        self._back_end = back_end
+        self._refusal = refusal
+        self._on_end = on_end
+        self._slot: Slot | None = None
+        self._answer: Slot | None = None
+        self._is_coming = True
+        self._has_run = False
+        self._is_released = False
+
+    def reserve(self, length: int) -> memoryview:
+        """Shared memory for the inputs. Once per permit.
+
+        Raises:
+            Overloaded, BodyTooLarge: as contract.inference.Permit says. RuntimeError: not the first time.
+        """
+        if self._slot is not None or self._is_released:
+            raise RuntimeError("a permit reserves once, and not after its release. This is a bug.")
+        self._held = self._room.exchange(self._held, length)
+        self._slot = self._back_end.reserve(self._ref, length)
+        return self._slot.view
+
+    async def run(self, request: InferenceRequest) -> InferenceResponse:
+        """Queue, run, and give the answer. Once per permit.
+
+        Raises:
+            TorchgateError: as contract.inference.Permit says. RuntimeError: nothing was reserved, or it ran already.
+        """
+        if self._slot is None or self._has_run or self._is_released:
+            raise RuntimeError("a permit runs once, between reserve and release. This is a bug.")
+        self._has_run = True
+        self._arrived()
+        error = self._refusal()
+        if error is not None:
+            raise error
+        dispatcher = self._dispatcher
+        self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s() if dispatcher.waiting else 1.0)
+        response, self._answer = await dispatcher.run(request, self._slot)
+        return response
+
+    def release(self) -> None:
+        """Give the room back. Safe to call twice."""
+        if self._is_released:
+            return
+        self._is_released = True
+        if self._is_coming:
+            self._arrived()
+            self._dispatcher.wake()  # who waited for this one need not
+        if self._slot is not None:
+            self._slot.release()
+        if self._answer is not None:
+            self._answer.release()
+        self._room.leave(self._held)
+        self._on_end()
+
+    def _arrived(self) -> None:
+        self._is_coming = False
+        self._room.coming -= 1

@@ -1,0 +1,108 @@
+"""The worker that runs suspected rows, one request at a time, outside the restart budget."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from torchgate.contract.back_end import Batch, BatchAnswer
+from torchgate.contract.errors import Unavailable
+from torchgate.engine.worker_process import LoadRefused, WorkerEnded, WorkerProcess
+from torchgate.engine.worker_states import WorkerState
+
+if TYPE_CHECKING:
+    from torchgate.engine.replicas import Replicas
+
+_LINGER_S = 5.0
+"""How long it waits for further suspects; where one comes, more often follow."""
+
+
+class Quarantine:
+    """At most one worker, made when it is needed.
+
+    When its suspects have proven harmless and the dead worker's place is still empty, it takes that place: so that one
+    standby serves for both.
+
+    Args:
+        replicas: of the version.
+    """
+
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
+        self._worker: WorkerProcess | None = None
+        self._coming: WorkerProcess | None = None
+        self._turn = asyncio.Lock()
+        self._linger: asyncio.Handle | None = None
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    async def run(self, batch: Batch) -> BatchAnswer:
+        """Run one request's batch alone.
+
+        Raises:
+            BatchLost: it is guilty. Unavailable: no worker could be had, so that it did not run.
+        """
+        async with self._turn:
+            self._stay()
+            worker = await self._ready_worker()
+            try:
+                return await self._replicas.run_on(worker, batch, lambda _: None)
+            finally:
+                loop = asyncio.get_running_loop()
+                self._linger = loop.call_soon(self._spare)
+
+    def workers(self) -> list[WorkerProcess]:
+        """The one that there is, for stopping it."""
+        return [worker for worker in (self._worker, self._coming) if worker is not None]
+
+    def close(self) -> None:
+        """No timer of it is left."""
+        self._stay()
+
+    async def _ready_worker(self) -> WorkerProcess:
+        worker = self._worker
+        if worker is not None and worker.state is WorkerState.READY:
+            return worker
+        self._worker = None
+        replicas = self._replicas
+        requested = replicas.standbys.request(replicas.threads, is_urgent=True)
+        try:
+            worker = self._coming = await requested
+            await replicas.load(worker, "q")
+        except asyncio.CancelledError:
+            replicas.standbys.withdraw(requested, replicas.threads)
+            raise
+        except (LoadRefused, WorkerEnded) as error:
+            # The request has not run, and it is not its fault.
+            raise Unavailable(
+                "The worker that ran this request died, and no other could be had. Try again later.",
+                detail=str(error),
+                retry_after_s=5.0,
+            ) from None
+        finally:
+            self._coming = None
+        self._worker = worker
+        return worker
+
+    def _spare(self) -> None:
+        """No further suspect came in this turn: the worker may be of better use."""
+        self._stay()
+        worker = self._worker
+        if self._turn.locked() or worker is None or worker.state is not WorkerState.READY:
+            return
+        if self._replicas.promote(worker):
+            self._worker = None
+        else:
+            self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._end)
+
+    def _end(self) -> None:
+        self._linger = None
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            task = asyncio.get_running_loop().create_task(worker.stop(1.0))
+            self._stopping.add(task)
+            task.add_done_callback(self._stopping.discard)
+
+    def _stay(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None

@@ -1,0 +1,198 @@
+"""The engine: every model version with its room and queue, loaded in the background, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from torchgate.contract.audit_event import LifecycleEvent
+from torchgate.contract.back_end import BackEnd
+from torchgate.contract.clock import Clock, monotonic_s
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
+from torchgate.contract.inference import ModelDescription, ModelState, ModelStatistics, Permit
+from torchgate.contract.principal import Principal
+from torchgate.engine.catalog import Catalog
+from torchgate.engine.digest import DigestRefused, folder_digest
+from torchgate.engine.permit import EnginePermit
+from torchgate.engine.served_version import ServedVersion
+from torchgate.engine.settings import EngineSettings
+
+_log = logging.getLogger("torchgate.engine")
+
+_RETRY_STOPPING_S = 10.0
+"""Told to callers of a server that stops: IIS starts the next one meanwhile."""
+
+_ACTIVITIES = {"ready": "start", "failed": "failure", "unloaded": "stop"}
+
+
+class Scheduler:
+    """Implements contract.inference.Engine over one back end.
+
+    Args:
+        catalog: what there is.
+        back_end: what runs it.
+        settings: bounds.
+        clock: monotonic, for deadlines.
+        on_lifecycle: told of versions that become ready, fail, or are unloaded.
+        digest: of a version's folder, computed on a thread; raises DigestRefused or OSError.
+
+    Process: the event loop only.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        back_end: BackEnd,
+        settings: EngineSettings,
+        clock: Clock = monotonic_s,
+        *,
+        on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
+        digest: Callable[[Path], str] = folder_digest,
+    ) -> None:
+        batch_ids = itertools.count(1)
+        self._defaults = dict(catalog.defaults)
+        self._back_end = back_end
+        self._on_lifecycle = on_lifecycle
+        self._digest = digest
+        self._versions = {
+            ref: ServedVersion(catalog.entries[ref], back_end, settings, clock=clock, batch_ids=batch_ids)
+            for ref in sorted(catalog.entries)
+        }
+        self._loading: list[asyncio.Task[None]] = []
+        self._permits = 0
+        self._idle: asyncio.Event = asyncio.Event()
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        """Begin to load every version; returns at once."""
+        sound = [version for version in self._versions.values() if not version.entry.mistake]
+        self._back_end.expect([version.entry.artifact for version in sound])
+        self._loading = [asyncio.create_task(self._load(version)) for version in sound]
+        for version in self._versions.values():
+            if version.entry.mistake:
+                self._tell(version)
+
+    async def stop(self, drain_s: float) -> None:
+        """Take nothing more, finish what was taken, but at most for so long; then end the back end."""
+        self._is_stopping = True
+        for task in self._loading:
+            task.cancel()
+        if self._permits:
+            self._idle.clear()
+            with_time = asyncio.timeout(drain_s)
+            try:
+                async with with_time:
+                    await self._idle.wait()
+            except TimeoutError:
+                _log.warning("%d requests did not end within %g s and are given up.", self._permits, drain_s)
+        for version in self._versions.values():
+            version.dispatcher.fail_all(self._stopping())
+        await self._back_end.stop()
+        for version in self._versions.values():
+            await version.dispatcher.close()
+            version.change("unloaded", "the server has stopped", 0)
+        if self._loading:
+            await asyncio.wait(self._loading)
+
+    def resolve(self, name: str, version: str | None) -> ModelRef | None:
+        """The model version that a request means, byte for byte; None if there is none. No version: the default."""
+        wanted = version if version is not None else self._defaults.get(name)
+        if wanted is None:
+            return None
+        found = self._versions.get(ModelRef(name, wanted))
+        return found.ref if found is not None else None
+
+    def describe(self, ref: ModelRef) -> ModelDescription | None:
+        """None when the version is gone."""
+        version = self._versions.get(ref)
+        return version.description if version is not None else None
+
+    def statistics(self, ref: ModelRef) -> ModelStatistics | None:
+        """None when the version is gone."""
+        version = self._versions.get(ref)
+        return version.dispatcher.statistics.record if version is not None else None
+
+    def models(self) -> tuple[ModelDescription, ...]:
+        """All versions, by name and version."""
+        return tuple([version.description for version in self._versions.values()])
+
+    def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
+        """Room for one request. The principal's quotas are asked here, once there are some.
+
+        Raises:
+            ModelNotReady, Overloaded, UnknownModel, Unavailable: as contract.inference.Engine says.
+        """
+        version = self._versions.get(ref)
+        if version is None:
+            raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
+        error = self._refusal(version)
+        if error is not None:
+            raise error
+        dispatcher = version.dispatcher
+        waiting = dispatcher.waiting
+        held = version.room.enter(announced_bytes, waiting, dispatcher.retry_after_s() if waiting else 1.0)
+        self._permits += 1
+        return EnginePermit(
+            ref,
+            version.room,
+            held,
+            dispatcher=dispatcher,
+            back_end=self._back_end,
+            refusal=lambda: self._refusal(version),
+            on_end=self._permit_ended,
+        )
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether every model is ready or failed: warm-up is over."""
+        return all(version.description.state != "loading" for version in self._versions.values())
+
+    async def _load(self, version: ServedVersion) -> None:
+        """Load one version; whatever goes wrong is its state, and no other version's."""
+        artifact = version.entry.artifact
+        try:
+            digest = await asyncio.to_thread(self._digest, Path(artifact.folder))
+            version.description = msgspec.structs.replace(version.description, digest=digest, reason="")
+            await self._back_end.activate(msgspec.structs.replace(artifact, digest=digest), self._state_changed)
+        except (DigestRefused, OSError) as error:
+            self._state_changed(version.ref, "failed", str(error), 0)
+        except Exception as error:  # noqa: BLE001 - one version's trouble must be its state alone
+            _log.exception("%s can't be loaded.", version.ref)
+            self._state_changed(version.ref, "failed", f"an error of this server: {error!r}", 0)
+
+    def _state_changed(self, ref: ModelRef, state: ModelState, reason: str, ready_workers: int) -> None:
+        version = self._versions[ref]
+        before = (version.description.state, version.description.reason)
+        version.change(state, reason, ready_workers)
+        if before != (state, reason):
+            self._tell(version)
+
+    def _tell(self, version: ServedVersion) -> None:
+        state, reason = version.description.state, version.description.reason
+        level = logging.ERROR if state == "failed" else logging.INFO
+        _log.log(level, "model %s is %s%s", version.ref, state, f": {reason}" if reason else ".")
+        if self._on_lifecycle is not None and state in _ACTIVITIES:
+            sentence = f"Model {version.ref} is {state}{f': {reason}' if reason else '.'}"
+            self._on_lifecycle(LifecycleEvent(time.time(), _ACTIVITIES[state], f"model {version.ref}", sentence))
+
+    def _refusal(self, version: ServedVersion) -> TorchgateError | None:
+        if self._is_stopping:
+            return self._stopping()
+        return None if version.description.state == "ready" else version.not_ready()
+
+    def _stopping(self) -> Unavailable:
+        return Unavailable(
+            f"This server is stopping. Try again in {_RETRY_STOPPING_S:g} s.", retry_after_s=_RETRY_STOPPING_S
+        )
+
+    def _permit_ended(self) -> None:
+        self._permits -= 1
+        if not self._permits:
+            self._idle.set()

@@ -1,0 +1,89 @@
+"""One model version as the engine serves it: its state, its room, its queue."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+
+from torchgate.contract.back_end import BackEnd
+from torchgate.contract.clock import Clock
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.errors import ModelNotReady
+from torchgate.contract.inference import ModelDescription, ModelState
+from torchgate.engine.admission import Room
+from torchgate.engine.catalog import CatalogEntry
+from torchgate.engine.dispatch import Dispatcher
+from torchgate.engine.settings import EngineSettings
+
+_RETRY_LOADING_S = 5.0
+"""Told to callers of a model that loads: most load within some seconds."""
+
+
+class ServedVersion:
+    """What the scheduler keeps of a version.
+
+    Args:
+        entry: of the catalog.
+        back_end, settings, clock: as the scheduler's.
+        batch_ids: shared by all versions.
+    """
+
+    def __init__(
+        self,
+        entry: CatalogEntry,
+        back_end: BackEnd,
+        settings: EngineSettings,
+        *,
+        clock: Clock,
+        batch_ids: itertools.count[int],
+    ) -> None:
+        self.entry = entry
+        self.ref: ModelRef = entry.artifact.ref
+        # Half of the section is for inputs: answers can always be written.
+        self.room = Room(self.ref, settings.max_queue_requests, settings.section_bytes // 2)
+        self.dispatcher = Dispatcher(
+            entry.artifact,
+            back_end,
+            self.room,
+            max_batch_delay_s=entry.max_batch_delay_s,
+            clock=clock,
+            batch_ids=batch_ids,
+        )
+        artifact = entry.artifact
+        self.description = ModelDescription(
+            ref=self.ref,
+            digest="",
+            platform=f"torchgate_{artifact.format}",
+            signature=artifact.signature,
+            max_batch_size=artifact.max_batch_size,
+            max_batch_delay_s=entry.max_batch_delay_s,
+            max_timeout_s=entry.max_timeout_s,
+            parameters=entry.request_parameters,
+            state="failed" if entry.mistake else "loading",
+            reason=entry.mistake or "it has not begun to load",
+        )
+
+    def change(self, state: ModelState, reason: str, ready_workers: int, *, digest: str = "") -> None:
+        """Its state from now on. Who waits for a version that can't serve hears of it."""
+        self.description = msgspec.structs.replace(
+            self.description,
+            state=state,
+            reason=reason,
+            ready_workers=ready_workers,
+            digest=digest or self.description.digest,
+        )
+        if state in ("failed", "unloaded"):
+            self.dispatcher.fail_all(self.not_ready())
+        elif ready_workers:
+            self.dispatcher.wake()
+
+    def not_ready(self) -> ModelNotReady:
+        """Why it can't serve, in words for a caller: the reason is for those with the right to read it."""
+        loads = self.description.state == "loading"
+        todo = f"Try again in {_RETRY_LOADING_S:g} s." if loads else "Ask whoever runs this server."
+        return ModelNotReady(
+            f"Model '{self.ref.name}' version '{self.ref.version}' is {self.description.state}. {todo}",
+            detail=self.description.reason,
+            retry_after_s=_RETRY_LOADING_S if loads else None,
+        )

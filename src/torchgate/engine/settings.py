@@ -1,0 +1,56 @@
+"""The `[engine]` and `[models]` tables of torchgate.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from torchgate.contract.settings_file import Settings
+
+
+class EngineSettings(Settings):
+    """How much waits, how many workers stand by, and what happens when one dies."""
+
+    standbys: Annotated[int, Field(ge=0, le=16)] = 1
+    """Workers that have imported torch and wait for a model to replace a dead one, for each number of threads in use.
+    Each takes about 250 MB; without one a replacement takes as long as importing torch, in which its requests wait."""
+
+    max_queue_requests: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Requests of one model version that may wait for a worker; one more gets 503."""
+
+    section_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 256 << 20
+    """Shared memory of one model version, in bytes: half for the inputs of its waiting requests, half for answers.
+    Windows counts it against the commit limit at once; Linux takes pages as they are used."""
+
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """CPU threads for all workers together; 0: as many as the machine has processors. Each worker of a model that does
+    not say its own number gets an equal share, at least 1."""
+
+    start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """How long a worker may take until torch is imported, in seconds."""
+
+    restart_budget: Annotated[int, Field(ge=0, le=1000)] = 10
+    """Deaths of one model version's workers within restart_window_s that are made good; one more makes it failed until
+    a window has passed. Workers that run suspected rows are not counted."""
+
+    restart_window_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Over what time deaths are counted, in seconds."""
+
+    restart_delay_s: Annotated[float, Field(ge=0, le=60)] = 0.25
+    """Wait before the second replacement within the window, in seconds; each further one waits twice as long, up to
+    restart_window_s. The first never waits."""
+
+    worker_environment: tuple[str, ...] = ()
+    """Names of further environment variables that workers may see. Everything but a short list is withheld."""
+
+
+class ModelsSettings(Settings):
+    """Where the models lie, and whose code may run."""
+
+    folder: Path = Path("models")
+    """The model repository: one folder for each model, in it model.toml and one folder for each version."""
+
+    allow_code: tuple[str, ...] = ()
+    """Models whose own code may run unsigned: a model class, an exported program and TorchScript all are code."""

@@ -1,0 +1,41 @@
+"""Requests whose batch was lost, run once more, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from torchgate.engine.waiting import Waiting
+
+
+class Suspects:
+    """Runs one suspect after the other; those whose callers have gone are skipped.
+
+    Args:
+        run_alone: runs one and answers its caller; never raises.
+    """
+
+    def __init__(self, run_alone: Callable[[Waiting], Awaitable[None]]) -> None:
+        self._run_alone = run_alone
+        self._line: deque[Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, waiting: Waiting) -> None:
+        """Put it at the end of the line."""
+        self._line.append(waiting)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def close(self) -> None:
+        """Return when the one that runs has ended; the others are left to their deadlines or to `fail`."""
+        self._line.clear()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _work(self) -> None:
+        while self._line:
+            waiting = self._line.popleft()
+            if not waiting.answer.done():
+                await self._run_alone(waiting)
+        self._task = None

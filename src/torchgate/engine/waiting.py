@@ -1,0 +1,54 @@
+"""One request on its way through the queue, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from torchgate.contract.back_end import Slot
+from torchgate.contract.errors import TorchgateError
+from torchgate.contract.inference import InferenceRequest, InferenceResponse, Timing
+
+ShapeKey = tuple[tuple[int, ...], ...]
+
+
+class Waiting:
+    """An accepted request until its caller has an answer.
+
+    Args:
+        request: decoded.
+        slot: where its inputs lie.
+        shape_key: shapes of one row of each input; requests with equal keys can share a batch. Empty where the
+            signature leaves nothing open.
+        accepted_at: on the monotonic clock.
+        answer: what the caller awaits; done means that nobody cares any more what becomes of the rows.
+    """
+
+    __slots__ = (
+        "accepted_at", "answer", "is_queued", "memory", "place", "place_at", "request", "shape_key", "slot",
+        "started_at", "timing",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: InferenceRequest,
+        slot: Slot,
+        shape_key: ShapeKey,
+        accepted_at: float,
+        answer: asyncio.Future[InferenceResponse],
+    ) -> None:
+        self.request = request
+        self.slot = slot
+        self.shape_key = shape_key
+        self.accepted_at = accepted_at
+        self.answer = answer
+        self.timing = Timing()
+        self.started_at = 0.0
+        self.memory: Slot | None = None
+        self.is_queued = False
+        self.place = 0
+        self.place_at = 0.0
+
+    def fail(self, error: TorchgateError) -> None:
+        """End it with an error, unless it has ended."""
+        if not self.answer.done():
+            self.answer.set_exception(error)

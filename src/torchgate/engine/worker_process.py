@@ -1,0 +1,303 @@
+"""One worker: its process, its channel, and where it is in its life."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from torchgate.contract.clock import Clock
+from torchgate.contract.os_services import Child, Children, ChildSpec
+from torchgate.contract.worker_wire import (
+    PROTOCOL_VERSION,
+    Frames,
+    FromWorker,
+    Hello,
+    Load,
+    Loaded,
+    LoadFailed,
+    NeedSpace,
+    Run,
+    RunDone,
+    Space,
+    Stop,
+    ToWorker,
+    WireError,
+    decode_from_worker,
+    encode,
+)
+from torchgate.engine.worker_output import WorkerOutput
+from torchgate.engine.worker_states import OVER, WorkerEvent, WorkerState, after
+
+_log = logging.getLogger("torchgate.engine")
+
+
+class WorkerEnded(Exception):
+    """A worker is gone, or never came; the text says how.
+
+    Args:
+        hung: it was killed because it outlived a time limit.
+    """
+
+    def __init__(self, sentence: str, *, hung: bool = False) -> None:
+        super().__init__(sentence)
+        self.hung = hung
+
+
+class LoadRefused(Exception):
+    """The worker said why it can't load the model; trying again would say the same."""
+
+
+class RunningBatch(Protocol):
+    """Whose memory a run touches."""
+
+    def give_space(self, length: int, reply: Callable[[int, int], None]) -> None:
+        """Find room for outputs and call `reply` with offset and length, 0 where there is none; maybe later."""
+        ...
+
+    def over(self) -> None:
+        """The worker touches the memory no more. Called once, whatever became of the run."""
+        ...
+
+
+class WorkerProcess:
+    """Implements os_services.ChannelReceiver for one child.
+
+    Args:
+        name: until it has a model.
+        clock: monotonic.
+        on_ended: called once, when nothing more is to be expected of it; its process may still be about to end.
+
+    Process: the event loop only.
+    """
+
+    def __init__(self, name: str, *, clock: Clock, on_ended: Callable[[WorkerProcess], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.name = name
+        self.state = WorkerState.STARTING
+        self.pid = 0
+        self.ended: asyncio.Future[WorkerEnded] = loop.create_future()
+        self.is_gone: asyncio.Future[None] = loop.create_future()
+        self._clock = clock
+        self._on_ended = on_ended
+        self._on_idle: Callable[[WorkerProcess], None] | None = None
+        self._output = WorkerOutput(lambda: self.name, clock)
+        self._frames = Frames()
+        self._child: Child | None = None
+        self._answer: asyncio.Future[Hello | Loaded | LoadFailed] | None = None
+        self._batch: tuple[int, RunningBatch, asyncio.Future[RunDone]] | None = None
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._run_ends_at = float("inf")
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self, children: Children, spec: ChildSpec, timeout_s: float) -> None:
+        """Start it and return when torch is imported.
+
+        Raises:
+            WorkerEnded: it was not.
+        """
+        try:
+            self._child = await children.start(spec, self, self._output.feed)
+        except OSError as error:
+            self._end(WorkerEvent.ENDED, WorkerEnded(f"a worker could not be started: {error}"))
+            self.is_gone.set_result(None)
+            raise self.ended.result() from None
+        except asyncio.CancelledError:
+            self._end(WorkerEvent.ENDED, WorkerEnded("the server is stopping"))
+            self.is_gone.set_result(None)
+            raise
+        self.pid = self._child.pid
+        self._watch = asyncio.get_running_loop().create_task(self._wait(self._child))
+        hello = await self._ask(None, timeout_s, "import torch")
+        if not isinstance(hello, Hello) or hello.protocol != PROTOCOL_VERSION:
+            seen = hello.protocol if isinstance(hello, Hello) else type(hello).__name__
+            self.misbehaved(f"speaks protocol {seen}, we {PROTOCOL_VERSION}: two installations are mixed")
+            raise self.ended.result()
+        _log.debug("%s is process %d: torch %s, Python %s", self.name, self.pid, hello.torch, hello.python)
+
+    async def load(self, name: str, message: Callable[[Child], Load], timeout_s: float) -> Loaded | LoadFailed:
+        """Load a model; from here the worker has the name of its place.
+
+        Args:
+            message: made with the child, to which the section is handed over.
+
+        Raises:
+            WorkerEnded: it ended, or took longer than it may.
+        """
+        self.name = name
+        if self._child is None or not self._enter(WorkerEvent.GOT_LOAD):
+            raise self.ended.result() if self.ended.done() else WorkerEnded(f"{name} is {self.state}")
+        try:
+            load = message(self._child)
+        except OSError as error:
+            self.misbehaved(f"took no section: {error}")
+            raise self.ended.result() from None
+        answer = await self._ask(load, timeout_s, "load its model")
+        if isinstance(answer, Hello):
+            raise self.ended.result()
+        return answer
+
+    def run(
+        self, message: Run, batch: RunningBatch, max_run_s: float, on_idle: Callable[[WorkerProcess], None]
+    ) -> asyncio.Future[RunDone]:
+        """Run a batch; only when ready. The future fails with WorkerEnded.
+
+        Args:
+            batch: told when the worker needs space, and when it is done with the memory.
+            on_idle: called when the worker is ready again.
+        """
+        if not self._enter(WorkerEvent.GOT_RUN):
+            raise WorkerEnded(f"{self.name} is {self.state} and was given a batch. This is a bug.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[RunDone] = loop.create_future()
+        self._batch = (message.batch_id, batch, future)
+        self._on_idle = on_idle
+        self._run_ends_at = self._clock() + max_run_s
+        if self._watchdog is None:
+            self._watchdog = loop.call_later(max_run_s, self._look, max_run_s)
+        self._send(message)
+        return future
+
+    async def stop(self, grace_s: float) -> None:
+        """End it after what it runs; after so many seconds at once. Returns when its process is gone."""
+        if self.state not in OVER and self._enter(WorkerEvent.GOT_STOP):
+            self._send(Stop())
+        await asyncio.wait([self.is_gone], timeout=grace_s)
+        self.kill()
+        await asyncio.shield(self.is_gone)
+
+    def kill(self) -> None:
+        """End its process at once; what follows comes by the usual way."""
+        if self._child is not None:
+            self._child.kill()
+
+    def misbehaved(self, what: str, *, hung: bool = False) -> None:
+        """It broke the rules or a time limit: nothing it says counts any more, and its process is killed."""
+        self._end(WorkerEvent.MISBEHAVED, WorkerEnded(f"{self.name} {what} and was killed", hung=hung))
+        self.kill()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the channel."""
+        try:
+            for frame in self._frames.feed(data):
+                self._received(decode_from_worker(frame))
+        except WireError as error:
+            self.misbehaved(f"sent what is no message of ours ({error})")
+
+    def channel_closed(self) -> None:
+        """Its end of the channel is gone: it has ended, or is of no use any more."""
+        if self.state is not WorkerState.DRAINING:
+            self._end(WorkerEvent.ENDED, WorkerEnded(f"{self.name} ended unasked"))
+        self.kill()
+
+    def _received(self, message: FromWorker) -> None:
+        match message:
+            case RunDone():
+                self._run_done(message)
+            case NeedSpace():
+                self._need_space(message)
+            case Hello():
+                self._answered(WorkerEvent.SAID_HELLO, message)
+            case Loaded():
+                self._answered(WorkerEvent.LOADED, message)
+            case LoadFailed():
+                self._answered(WorkerEvent.REFUSED_LOAD, message)
+
+    def _run_done(self, done: RunDone) -> None:
+        if self._batch is None or self._batch[0] != done.batch_id:
+            self.misbehaved(f"answered batch {done.batch_id}, which it was not given")
+            return
+        _, batch, future = self._batch
+        if not self._enter(WorkerEvent.DONE_RUN):
+            return
+        self._batch = None
+        self._run_ends_at = float("inf")
+        batch.over()
+        if self._on_idle is not None and self.state is WorkerState.READY:
+            self._on_idle(self)
+        if not future.done():
+            future.set_result(done)
+
+    def _need_space(self, need: NeedSpace) -> None:
+        if self._batch is None or self._batch[0] != need.batch_id:
+            self.misbehaved(f"wanted space for batch {need.batch_id}, which it was not given")
+            return
+        if not self._enter(WorkerEvent.NEEDED_SPACE):
+            return
+        self._run_ends_at = float("inf")  # the model has run; that we have no room is not its fault
+        batch_id = need.batch_id
+        self._batch[1].give_space(need.length, lambda offset, length: self._send(Space(batch_id, offset, length)))
+
+    def _answered(self, event: WorkerEvent, message: Hello | Loaded | LoadFailed) -> None:
+        if self._enter(event) and self._answer is not None and not self._answer.done():
+            self._answer.set_result(message)
+
+    async def _ask(self, message: ToWorker | None, timeout_s: float, what: str) -> Hello | Loaded | LoadFailed:
+        if self.ended.done():
+            raise self.ended.result()
+        self._answer = asyncio.get_running_loop().create_future()
+        if message is not None:
+            self._send(message)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._answer
+        except TimeoutError:
+            self.misbehaved(f"took more than {timeout_s:g} s to {what}", hung=True)
+            raise self.ended.result() from None
+        finally:
+            self._answer = None
+
+    def _enter(self, event: WorkerEvent) -> bool:
+        """Follow the table; an event that must not happen ends the worker."""
+        state = after(self.state, event)
+        if state is None:
+            if self.state not in OVER:
+                self.misbehaved(f"{event} while {self.state}")
+            return False
+        self.state = state
+        return True
+
+    def _end(self, event: WorkerEvent, reason: WorkerEnded) -> None:
+        state = after(self.state, event)
+        if state is not None:
+            self.state = state
+        if self.ended.done():
+            return
+        self.ended.set_result(reason)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(reason)
+        if self._batch is not None and not self._batch[2].done():
+            self._batch[2].set_exception(reason)
+        self._on_ended(self)
+
+    async def _wait(self, child: Child) -> None:
+        """Until the process is gone: only then is its memory nobody's."""
+        code = await child.wait()
+        was = self.state
+        self._end(WorkerEvent.ENDED, WorkerEnded(f"{self.name} ended with exit code {code}"))
+        self._output.close()
+        level = logging.WARNING if self.state is WorkerState.FAILED else logging.DEBUG
+        _log.log(level, "%s, process %d, ended while %s with exit code %d", self.name, self.pid, was, code)
+        if self._batch is not None:
+            self._batch[1].over()
+            self._batch = None
+        self.is_gone.set_result(None)
+
+    def _look(self, max_run_s: float) -> None:
+        """Whether the run that is on now has outlived its limit: one timer for all runs of a worker, not one each."""
+        self._watchdog = None
+        if self._batch is None:
+            return
+        rest_s = self._run_ends_at - self._clock()
+        if rest_s <= 0:
+            self.misbehaved(f"ran for more than {max_run_s:g} s", hung=True)
+        else:
+            delay_s = min(max(rest_s, 0.001), max_run_s)
+            self._watchdog = asyncio.get_running_loop().call_later(delay_s, self._look, max_run_s)
+
+    def _send(self, message: ToWorker) -> None:
+        if self._child is not None:
+            self._child.write(encode(message))
