@@ -84,8 +84,8 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         catalog, findings = read_catalog(settings.models)
         for finding in findings:
             _log.warning("%s", finding)
-        workers = LocalWorkers(children, sections, settings.engine)
-        engine = Scheduler(catalog, workers, settings.engine, monotonic_s)
+        workers = LocalWorkers(children, sections, settings.engine, on_lifecycle=life_cycle.note)
+        engine = Scheduler(catalog, workers, settings.engine, monotonic_s, on_lifecycle=life_cycle.note)
         refusals = _refusals(settings)
         metrics = Metrics(engine.models, audit.statistics, version=__version__)
         services = GateServices(
@@ -102,13 +102,13 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             clock=monotonic_s,
             wall_clock=time.time,
         )
+        await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
         await engine.start()
         running.push_async_callback(engine.stop, _ENGINE_STOP_S)
         server = HttpServer(GateApp(services), settings.gate)
         await _start(server, settings)
         running.push_async_callback(server.stop, settings.gate.drain_s)
         running.enter_context(_announced(settings, server.port, tokens, private_folders))
-        await running.enter_async_context(life_cycle.watching(engine, refusals, metrics.record_refusals))
         await stop.wait()
         say("torchgate: stopping; requests that run are finished. A second signal ends everything at once.")
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -14,10 +15,6 @@ from torchgate.access.identity.refusals import RefusalLimiter
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent
 from torchgate.contract.audit_sink import AuditSink
 from torchgate.contract.errors import AuditUnavailable
-from torchgate.contract.inference import Engine, ModelDescription
-
-_LOOK_INTERVAL_S = 1.0  # between two looks at the models' states: an event is written at most so late
-_ACTIVITIES = {"ready": "start", "failed": "failure", "unloaded": "stop"}
 
 _log = logging.getLogger("torchgate.app")
 
@@ -33,7 +30,14 @@ class LifeCycle:
     def __init__(self, audit: AuditSink, *, wall_clock: Callable[[], float] = time.time) -> None:
         self._audit = audit
         self._wall_clock = wall_clock
-        self._seen: dict[str, tuple[str, str]] = {}
+        self._noted: deque[LifecycleEvent] = deque()
+        self._has_noted = asyncio.Event()
+
+    def note(self, event: LifecycleEvent) -> None:
+        """Take an event of a model or a worker; it is written as soon as the trail takes it, in order."""
+        _log.log(logging.WARNING if event.activity == "failure" else logging.INFO, "%s", event.sentence)
+        self._noted.append(event)
+        self._has_noted.set()
 
     @asynccontextmanager
     async def of_server(self, version: str) -> AsyncIterator[None]:
@@ -46,23 +50,24 @@ class LifeCycle:
 
     @asynccontextmanager
     async def watching(
-        self, engine: Engine, refusals: RefusalLimiter, on_refusals: Callable[[RefusalsEvent], None]
+        self, refusals: RefusalLimiter, on_refusals: Callable[[RefusalsEvent], None]
     ) -> AsyncIterator[None]:
-        """Tell what happens to models, and of each interval's counted refusals, while the block runs."""
-        watch = asyncio.gather(self._watch_models(engine), self._watch_refusals(refusals, on_refusals))
+        """Write what was noted, and each interval's counted refusals, while the block runs; the rest at its end."""
+        watch = asyncio.gather(self._watch_noted(), self._watch_refusals(refusals, on_refusals))
         try:
             yield
         finally:
             watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
-            await self._tell_models(engine)
+            await self._tell_noted()
             await self._tell_refusals(refusals, on_refusals)
 
-    async def _watch_models(self, engine: Engine) -> None:
+    async def _watch_noted(self) -> None:
         while True:
-            await self._tell_models(engine)
-            await asyncio.sleep(_LOOK_INTERVAL_S)
+            await self._has_noted.wait()
+            self._has_noted.clear()
+            await self._tell_noted()
 
     async def _watch_refusals(self, refusals: RefusalLimiter, on_refusals: Callable[[RefusalsEvent], None]) -> None:
         while True:
@@ -74,19 +79,9 @@ class LifeCycle:
             on_refusals(event)
             await self._write(event)
 
-    async def _tell_models(self, engine: Engine) -> None:
-        for model in engine.models():
-            state = (model.state, model.reason)
-            if self._seen.get(str(model.ref)) != state:
-                self._seen[str(model.ref)] = state
-                await self._tell_model(model)
-
-    async def _tell_model(self, model: ModelDescription) -> None:
-        level = logging.WARNING if model.state == "failed" else logging.INFO
-        _log.log(level, "Model %s is %s.%s", model.ref, model.state, f" {model.reason}" if model.reason else "")
-        sentence = f"Model {model.ref} ({model.digest or 'no digest'}) is {model.state}."
-        activity = _ACTIVITIES.get(model.state, "update")
-        await self._tell(activity, f"model {model.ref}", f"{sentence} {model.reason}".strip())
+    async def _tell_noted(self) -> None:
+        while self._noted:
+            await self._write(self._noted.popleft())
 
     async def _tell(self, activity: str, subject: str, sentence: str) -> None:
         await self._write(LifecycleEvent(self._wall_clock(), activity, subject, sentence))

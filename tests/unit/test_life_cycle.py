@@ -7,10 +7,7 @@ import asyncio
 from torchgate.access.identity.refusals import RefusalLimiter
 from torchgate.access.settings import RefusalSettings
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent
-from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import AuditUnavailable
-from torchgate.contract.inference import ModelDescription, ModelState
-from torchgate.contract.tensors import Signature
 from torchgate.life_cycle import LifeCycle
 
 
@@ -30,41 +27,32 @@ class Sink:
         return [(event.activity, event.subject) for event in self.events if isinstance(event, LifecycleEvent)]
 
 
-class Models:
-    """An engine of which only the models' states are asked."""
-
-    def __init__(self) -> None:
-        self.state: ModelState = "loading"
-        self.reason = ""
-
-    def models(self) -> tuple[ModelDescription, ...]:
-        ref, nothing = ModelRef("m", "1"), Signature((), ())
-        return (ModelDescription(ref, "sha256:1", "torchgate_class", nothing, 0, 0, 1, (), self.state, self.reason),)
-
-
 def _limiter() -> RefusalLimiter:
     settings = RefusalSettings(burst=1, per_minute=1)
     return RefusalLimiter(settings, front_door="direct", clock=lambda: 1.0, wall_clock=lambda: 2.0)
 
 
 async def test_start_and_stop_are_told_around_everything_else():
-    sink, engine = Sink(), Models()
+    """What the engine notes is written while the server runs, or at its end, in order."""
+    sink = Sink()
     life = LifeCycle(sink, wall_clock=lambda: 5.0)
-    async with life.of_server("1.2"), life.watching(engine, _limiter(), lambda _: None):  # type: ignore[arg-type]
-        await asyncio.sleep(0)
-        engine.state, engine.reason = "failed", "model.py is missing."
-    assert sink.told() == [("start", "server"), ("update", "model m:1"), ("failure", "model m:1"), ("stop", "server")]
-    failure = sink.events[2]
-    assert isinstance(failure, LifecycleEvent)
-    assert "model.py is missing." in failure.sentence
-    assert failure.at == 5.0
+    loaded = LifecycleEvent(6.0, "start", "model m:1", "It is ready.")
+    failed = LifecycleEvent(7.0, "failure", "model m:1", "model.py is missing.")
+    async with life.of_server("1.2"), life.watching(_limiter(), lambda _: None):
+        life.note(loaded)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert sink.events[-1] == loaded
+        life.note(failed)
+    assert sink.told() == [("start", "server"), ("start", "model m:1"), ("failure", "model m:1"), ("stop", "server")]
+    assert sink.events[2] == failed
 
 
 async def test_refusals_that_were_only_counted_are_told_at_the_end_at_the_latest():
     """Nothing counted is lost by a stop."""
     sink, limiter = Sink(), _limiter()
     counted: list[RefusalsEvent] = []
-    async with LifeCycle(sink).watching(Models(), limiter, counted.append):  # type: ignore[arg-type]
+    async with LifeCycle(sink).watching(limiter, counted.append):
         for _ in range(4):
             limiter.take("10.0.0.1")
     assert [event.count for event in counted] == [3]
@@ -74,6 +62,7 @@ async def test_refusals_that_were_only_counted_are_told_at_the_end_at_the_latest
 async def test_a_trail_that_takes_nothing_does_not_keep_the_server_from_stopping():
     sink = Sink(is_available=False)
     life = LifeCycle(sink)
-    async with life.of_server("1"), life.watching(Models(), _limiter(), lambda _: None):  # type: ignore[arg-type]
+    async with life.of_server("1"), life.watching(_limiter(), lambda _: None):
+        life.note(LifecycleEvent(1.0, "start", "model m:1", "It is ready."))
         await asyncio.sleep(0)
     assert sink.events == []
