@@ -6,6 +6,7 @@ Quotas of principals have their place beside `Room`: the permit is where they ar
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import BodyTooLarge, Overloaded
@@ -35,12 +36,12 @@ class Room:
         self.coming = 0
         """Permits whose request is not in the queue yet: company that is on its way."""
 
-    def enter(self, announced_bytes: int, waiting: int, retry_after_s: float) -> int:
+    def enter(self, announced_bytes: int, waiting: int, retry: Callable[[], float]) -> int:
         """Hold room for a body; returns the bytes that are held for it.
 
         Args:
             waiting: requests in the queue now.
-            retry_after_s: what to tell those who are refused.
+            retry: after how many seconds those who are refused should come again; asked for them alone.
 
         Raises:
             Overloaded: there is none now.
@@ -48,27 +49,29 @@ class Room:
         # What can never fit is refused when its true length is known: an unannounced body counts as the limit here.
         held = min(max(announced_bytes, _LEAST_BYTES), self._max_bytes)
         if self.held_bytes + held > self._max_bytes:
+            after_s = retry()
             raise Overloaded(
                 f"Model '{self._ref.name}' version '{self._ref.version}' has no room for {held} more bytes of requests "
-                f"now: {self.held_bytes} of {self._max_bytes} are taken. Try again in {retry_after_s:g} s.",
-                retry_after_s=retry_after_s,
+                f"now: {self.held_bytes} of {self._max_bytes} are taken. Try again in {after_s:g} s.",
+                retry_after_s=after_s,
             )
-        self.check_queue(waiting, retry_after_s)
+        self.check_queue(waiting, retry)
         self.held_bytes += held
         self.coming += 1
         return held
 
-    def check_queue(self, waiting: int, retry_after_s: float) -> None:
+    def check_queue(self, waiting: int, retry: Callable[[], float]) -> None:
         """Whether one more may wait.
 
         Raises:
             Overloaded: none may.
         """
         if waiting >= self._max_requests:
+            after_s = retry()
             raise Overloaded(
                 f"Model '{self._ref.name}' version '{self._ref.version}' has {waiting} requests waiting, and no more "
-                f"may. Try again in {retry_after_s:g} s.",
-                retry_after_s=retry_after_s,
+                f"may. Try again in {after_s:g} s.",
+                retry_after_s=after_s,
             )
 
     def exchange(self, held: int, length: int) -> int:

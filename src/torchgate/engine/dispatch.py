@@ -90,7 +90,10 @@ class Dispatcher:
         except ValueError as error:
             raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
         self._deadlines.add(waiting)
-        self.wake()
+        if self._room.coming:
+            self.wake()
+        else:
+            self._pump()
         try:
             response = await waiting.answer
         except asyncio.CancelledError:
@@ -107,10 +110,7 @@ class Dispatcher:
         return response, waiting.memory
 
     def wake(self) -> None:
-        """Look soon whether a batch can leave: something has changed.
-
-        Soon and not now: what the loop does in this turn may bring more rows.
-        """
+        """Look at the end of this turn of the loop whether a batch can leave: the turn may bring more rows."""
         if not self._is_pump_due:
             self._is_pump_due = True
             asyncio.get_running_loop().call_soon(self._pump)
@@ -151,9 +151,12 @@ class Dispatcher:
                 self._start(self._run(batch, now))
 
     def _wake_at(self, at: float, now: float) -> None:
-        if self._delay is not None:
-            self._delay.cancel()
-        self._delay = asyncio.get_running_loop().call_later(at - now, self.wake)
+        if self._delay is None:  # a new head waits longer than an old one: it is never set too late
+            self._delay = asyncio.get_running_loop().call_later(at - now, self._delay_over)
+
+    def _delay_over(self) -> None:
+        self._delay = None
+        self._pump()
 
     def _start(self, batch: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(batch)

@@ -79,7 +79,7 @@ class EnginePermit:
         if error is not None:
             raise error
         dispatcher = self._dispatcher
-        self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s() if dispatcher.waiting else 1.0)
+        self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s)
         response, self._answer = await dispatcher.run(request, self._slot)
         return response
 

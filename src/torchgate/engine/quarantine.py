@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from torchgate.contract.back_end import Batch, BatchAnswer
@@ -12,6 +13,11 @@ from torchgate.engine.worker_states import WorkerState
 
 if TYPE_CHECKING:
     from torchgate.engine.replicas import Replicas
+
+_log = logging.getLogger("torchgate.engine")
+
+_ATTEMPTS = 3
+"""To get a worker that lives until the suspect runs; its deadline bounds them all."""
 
 _LINGER_S = 5.0
 """How long it waits for further suspects; where one comes, more often follow."""
@@ -59,10 +65,22 @@ class Quarantine:
         self._stay()
 
     async def _ready_worker(self) -> WorkerProcess:
+        """The worker, or a new one. One that dies before the suspect ran proves nothing: another is tried."""
         worker = self._worker
         if worker is not None and worker.state is WorkerState.READY:
             return worker
         self._worker = None
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._loaded_worker()
+            except WorkerEnded as error:
+                _log.warning("%s; quarantine tries another worker", error)
+        try:
+            return await self._loaded_worker()
+        except WorkerEnded as error:
+            raise _none_to_be_had(error) from None
+
+    async def _loaded_worker(self) -> WorkerProcess:
         replicas = self._replicas
         requested = replicas.standbys.request(replicas.threads, is_urgent=True)
         try:
@@ -71,13 +89,8 @@ class Quarantine:
         except asyncio.CancelledError:
             replicas.standbys.withdraw(requested, replicas.threads)
             raise
-        except (LoadRefused, WorkerEnded) as error:
-            # The request has not run, and it is not its fault.
-            raise Unavailable(
-                "The worker that ran this request died, and no other could be had. Try again later.",
-                detail=str(error),
-                retry_after_s=5.0,
-            ) from None
+        except LoadRefused as error:
+            raise _none_to_be_had(error) from None
         finally:
             self._coming = None
         self._worker = worker
@@ -106,3 +119,12 @@ class Quarantine:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+
+
+def _none_to_be_had(error: LoadRefused | WorkerEnded) -> Unavailable:
+    """The request has not run, and it is not its fault."""
+    return Unavailable(
+        "The worker that ran this request died, and no other could be had. Try again later.",
+        detail=str(error),
+        retry_after_s=5.0,
+    )

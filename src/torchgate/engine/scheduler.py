@@ -136,8 +136,7 @@ class Scheduler:
         if error is not None:
             raise error
         dispatcher = version.dispatcher
-        waiting = dispatcher.waiting
-        held = version.room.enter(announced_bytes, waiting, dispatcher.retry_after_s() if waiting else 1.0)
+        held = version.room.enter(announced_bytes, dispatcher.waiting, dispatcher.retry_after_s)
         self._permits += 1
         return EnginePermit(
             ref,
