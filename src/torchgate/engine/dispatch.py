@@ -14,6 +14,7 @@ from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.engine.admission import Room, retry_after_s
 from torchgate.engine.batcher import Batcher
 from torchgate.engine.deadlines import Deadlines
+from torchgate.engine.held_slot import HeldSlot
 from torchgate.engine.statistics import Statistics
 from torchgate.engine.suspects import Suspects
 from torchgate.engine.waiting import ShapeKey, Waiting
@@ -74,7 +75,7 @@ class Dispatcher:
         replicas = max(1, self._artifact.replicas)
         return retry_after_s(self.waiting, self.statistics.mean_run_s, self.statistics.mean_requests, replicas)
 
-    async def run(self, request: InferenceRequest, slot: Slot) -> tuple[InferenceResponse, Slot]:
+    async def run(self, request: InferenceRequest, slot: HeldSlot) -> tuple[InferenceResponse, Slot]:
         """Queue, run, and give the answer with the memory where it lies, which the caller must release.
 
         Raises:
@@ -147,6 +148,8 @@ class Dispatcher:
             for waiting in expired:
                 waiting.fail(self._too_late(waiting.request))
             if batch:
+                for waiting in batch:
+                    waiting.slot.hold()
                 self._unbegun += 1
                 self._start(self._run(batch, now))
 
@@ -174,8 +177,10 @@ class Dispatcher:
             return
         except Exception as error:  # noqa: BLE001 - whatever a back end raises, the callers must hear of it
             self.wake()
+            _let_go(batch)
             _fail(batch, error)
             return
+        _let_go(batch)
         # First the next batch, then these answers: the worker should not wait while we encode.
         self._pump()
         self._scatter(batch, rows, answer)
@@ -188,7 +193,7 @@ class Dispatcher:
             timing.queue_s = now - waiting.accepted_at
             timing.batch_rows = rows
             timing.batch_requests = len(batch)
-        items = tuple([BatchItem(waiting.request, waiting.slot) for waiting in batch])
+        items = tuple([BatchItem(waiting.request, waiting.slot.slot) for waiting in batch])
         message = Batch(next(self._batch_ids), self._ref, items, rows)
         answer = await self._back_end.run(message, quarantined=quarantined)
         if len(answer.items) != len(batch):
@@ -213,6 +218,7 @@ class Dispatcher:
     def _lost(self, batch: list[Waiting], lost: BatchLost) -> None:
         """Each request once more, alone; or, where rows must not run twice, the error for all of them."""
         if not self._artifact.idempotent:
+            _let_go(batch)
             for waiting in batch:
                 waiting.fail(self._guilty(lost))
             return
@@ -220,7 +226,10 @@ class Dispatcher:
             self._suspects.add(waiting)
 
     async def _run_alone(self, waiting: Waiting) -> None:
-        """The second and last attempt of a request whose batch was lost."""
+        """The second and last attempt of a request whose batch was lost; none where its caller has gone."""
+        if waiting.answer.done():
+            waiting.slot.let_go()
+            return
         now = self._clock()
         try:
             answer = await self._hand_over([waiting], waiting.request.rows, now, quarantined=True)
@@ -230,6 +239,8 @@ class Dispatcher:
             _fail([waiting], error)
         else:
             self._scatter([waiting], waiting.request.rows, answer)
+        finally:
+            waiting.slot.let_go()
 
     def _abandon(self, waiting: Waiting) -> None:
         """Its caller has gone: rows that wait never start, an answer that was set in the same turn is dropped."""
@@ -262,6 +273,11 @@ class Dispatcher:
             f"{name} ended while it ran this request. {again}. Check the input, or ask the model's owner.",
             detail=str(lost),
         )
+
+
+def _let_go(batch: list[Waiting]) -> None:
+    for waiting in batch:
+        waiting.slot.let_go()
 
 
 def _fail(batch: list[Waiting], error: Exception) -> None:

@@ -10,6 +10,7 @@ from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.engine.admission import Room
 from torchgate.engine.dispatch import Dispatcher
+from torchgate.engine.held_slot import HeldSlot
 
 
 class EnginePermit:
@@ -47,7 +48,7 @@ class EnginePermit:
         self._back_end = back_end
         self._refusal = refusal
         self._on_end = on_end
-        self._slot: Slot | None = None
+        self._slot: HeldSlot | None = None
         self._answer: Slot | None = None
         self._is_coming = True
         self._has_run = False
@@ -62,8 +63,9 @@ class EnginePermit:
         if self._slot is not None or self._is_released:
             raise RuntimeError("a permit reserves once, and not after its release. This is a bug.")
         self._held = self._room.exchange(self._held, length)
-        self._slot = self._back_end.reserve(self._ref, length)
-        return self._slot.view
+        slot = self._back_end.reserve(self._ref, length)
+        self._slot = HeldSlot(slot)
+        return slot.view
 
     async def run(self, request: InferenceRequest) -> InferenceResponse:
         """Queue, run, and give the answer. Once per permit.

@@ -99,7 +99,13 @@ class SectionPiece:
                 self._memory.give_back(self.offset, self.length)
 
     def pin(self) -> None:
-        """Somebody else may touch it until `unpin`, whatever its owner does."""
+        """Somebody else may touch it until `unpin`, whatever its owner does.
+
+        Raises:
+            RuntimeError: it was given back already, and may be somebody else's.
+        """
+        if self._is_released and not self._pins:
+            raise RuntimeError("a piece of a section was pinned after its release. This is a bug.")
         self._pins += 1
 
     def unpin(self) -> None:

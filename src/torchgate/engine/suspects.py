@@ -10,10 +10,10 @@ from torchgate.engine.waiting import Waiting
 
 
 class Suspects:
-    """Runs one suspect after the other; those whose callers have gone are skipped.
+    """Runs one suspect after the other.
 
     Args:
-        run_alone: runs one and answers its caller; never raises.
+        run_alone: runs one and answers its caller, or lets it go where that has gone; never raises.
     """
 
     def __init__(self, run_alone: Callable[[Waiting], Awaitable[None]]) -> None:
@@ -29,13 +29,12 @@ class Suspects:
 
     async def close(self) -> None:
         """Return when the one that runs has ended; the others are left to their deadlines or to `fail`."""
-        self._line.clear()
+        while self._line:
+            self._line.popleft().slot.let_go()
         if self._task is not None:
             await asyncio.wait([self._task])
 
     async def _work(self) -> None:
         while self._line:
-            waiting = self._line.popleft()
-            if not waiting.answer.done():
-                await self._run_alone(waiting)
+            await self._run_alone(self._line.popleft())
         self._task = None

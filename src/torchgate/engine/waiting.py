@@ -7,6 +7,7 @@ import asyncio
 from torchgate.contract.back_end import Slot
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse, Timing
+from torchgate.engine.held_slot import HeldSlot
 
 ShapeKey = tuple[tuple[int, ...], ...]
 
@@ -31,7 +32,7 @@ class Waiting:
     def __init__(
         self,
         request: InferenceRequest,
-        slot: Slot,
+        slot: HeldSlot,
         shape_key: ShapeKey,
         accepted_at: float,
         answer: asyncio.Future[InferenceResponse],

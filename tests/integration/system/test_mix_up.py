@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-
 from tests.integration.system.server_project import KeyedProject
 from tests.rigs.http_connection import HttpConnection
 from tests.rigs.server_process import ServerProcess
@@ -105,8 +104,10 @@ class Asker:
             self.outcomes["hung up"] += 1
             return
         answer = await self._connection.receive()
-        self.outcomes[str(answer.status)] += 1
-        if answer.status == 200:
+        if answer.status != 200:
+            self.outcomes[f"{answer.status} {answer.json()['error']}"] += 1
+        else:
+            self.outcomes["200"] += 1
             outputs = {output["name"]: output["data"] for output in answer.json()["outputs"]}
             assert outputs["double"] == [number * 2 + 1 for number in numbers]
             assert outputs["owner"] == [f"key:{self._key_id}"] * len(numbers)
