@@ -1,0 +1,131 @@
+"""The gate as a pure ASGI application: translates between ASGI and the gate's own messages, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from torchgate.contract.errors import Cancelled
+from torchgate.gate.http_message import Disconnect, HttpRequest, RequestHeaders
+from torchgate.gate.request_way import RequestWay
+from torchgate.gate.routes import route_table
+from torchgate.gate.services import GateServices
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+DISCONNECT_EXTENSION = "torchgate.disconnect"
+"""Scope extension by which our own server hands over a Disconnect; other servers are asked by a task."""
+
+
+class GateApp:
+    """The gate; serves alone, or mounted in another application.
+
+    Its services are started and stopped by whoever made them: lifespan messages are answered and change nothing.
+    """
+
+    def __init__(self, services: GateServices) -> None:
+        self._way = RequestWay(services, route_table())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._way.answer(read_request(scope, receive))
+        headers = response.headers
+        headers.append((b"content-length", b"%d" % len(response.body)))
+        if response.closes:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+
+def read_request(scope: Scope, receive: Receive) -> HttpRequest:
+    """The head of a request, and ways to its body and its end."""
+    headers = RequestHeaders(scope["headers"])
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
+    root = (scope.get("root_path") or "").encode("utf-8")
+    if root and raw_path.startswith(root):
+        raw_path = raw_path[len(root) :]
+    client = scope.get("client")
+    has_body = b"content-length" in headers or b"transfer-encoding" in headers
+    is_empty = not has_body or headers.first(b"content-length") == b"0"
+    disconnect: Disconnect | None = (scope.get("extensions") or {}).get(DISCONNECT_EXTENSION)
+    body = AsgiBody(receive, is_complete=is_empty)
+    return HttpRequest(
+        method=scope["method"],
+        raw_path=raw_path.partition(b"?")[0],
+        headers=headers,
+        peer=client[0] if client else "",
+        body=body,
+        disconnect=disconnect if disconnect is not None else ReceivedDisconnect(receive),
+    )
+
+
+class AsgiBody:
+    """A body that comes by ASGI messages."""
+
+    __slots__ = ("_receive", "is_complete")
+
+    def __init__(self, receive: Receive, *, is_complete: bool) -> None:
+        self._receive = receive
+        self.is_complete = is_complete
+
+    async def read(self) -> bytes:
+        """Some of it.
+
+        Raises:
+            Cancelled: the client went away.
+        """
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Cancelled("The client went away before its body was read.")
+        if not message.get("more_body", False):
+            self.is_complete = True
+        body: bytes = message.get("body", b"")
+        return body
+
+
+class ReceivedDisconnect:
+    """Learns from the server's own messages that the client has gone; costs a task while it is watched."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def watch(self, on_gone: Callable[[], object]) -> None:
+        """Call back when the client goes."""
+        self._task = asyncio.get_running_loop().create_task(self._wait(on_gone))
+
+    def unwatch(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _wait(self, on_gone: Callable[[], object]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        on_gone()
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,123 @@
+"""A small HTTP client of the server, for the command line: one request, one answer, standard library alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+
+@dataclass(frozen=True)
+class ClientAnswer:
+    """One answer.
+
+    Args:
+        body: decoded JSON, or None where the answer holds none.
+        request_id: the server's, for its log.
+    """
+
+    status: int
+    body: Any
+    request_id: str
+
+    @property
+    def error(self) -> str:
+        """The server's sentence about a failure, or empty."""
+        found = self.body.get("error", "") if isinstance(self.body, dict) else ""
+        return str(found)
+
+
+class GateClient:
+    """Talks to one server.
+
+    Args:
+        url: `http://host:port`, maybe with a path where the gate is mounted.
+        token: bearer token; key: API key; at most one of them.
+        timeout_s: of connecting and of each wait for bytes.
+
+    Raises:
+        ValueError: the URL is none, or both credentials are given.
+    """
+
+    def __init__(self, url: str, *, token: str | None = None, key: str | None = None, timeout_s: float = 60.0) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not a URL like http://127.0.0.1:8080")
+        if token is not None and key is not None:
+            raise ValueError("a token and a key were given; a request carries one credential")
+        self._is_tls = parts.scheme == "https"
+        self._host, self._port, self._root = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._timeout_s = timeout_s
+        self._headers = {"Accept": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+        if key is not None:
+            self._headers["X-API-Key"] = key
+
+    def predict(self, model: str, request: Mapping[str, Any], *, version: str | None = None) -> ClientAnswer:
+        """Ask a model.
+
+        Args:
+            request: as V2 writes it: `{"inputs": [...]}`.
+
+        Raises:
+            OSError: the server can't be reached, or hung up.
+        """
+        return self.request("POST", f"{_model_path(model, version)}/infer", request)
+
+    def index(self) -> ClientAnswer:
+        """The models that the caller may read, with their states.
+
+        Raises:
+            OSError: as predict.
+        """
+        return self.request("POST", "/v2/repository/index", {})
+
+    def metadata(self, model: str, *, version: str | None = None) -> ClientAnswer:
+        """Inputs and outputs of a model.
+
+        Raises:
+            OSError: as predict.
+        """
+        return self.request("GET", _model_path(model, version))
+
+    def is_ready(self) -> bool:
+        """Whether the server can be reached and says that it is ready."""
+        try:
+            return self.request("GET", "/v2/health/ready").status == 200
+        except OSError:
+            return False
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ClientAnswer:
+        """Any request with a JSON body, or none.
+
+        Raises:
+            OSError: as predict.
+        """
+        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=self._timeout_s)
+        try:
+            payload = None if body is None else json.dumps(body).encode("utf-8")
+            headers = self._headers if payload is None else {**self._headers, "Content-Type": "application/json"}
+            connection.request(method, self._root + path, payload, headers)
+            response = connection.getresponse()
+            return ClientAnswer(response.status, _json(response.read()), response.headers.get("X-Request-ID", ""))
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"{self._host} did not answer in HTTP: {error!r}") from None
+        finally:
+            connection.close()
+
+
+def _model_path(model: str, version: str | None) -> str:
+    place = f"/v2/models/{quote(model, safe='')}"
+    return place if version is None else f"{place}/versions/{quote(version, safe='')}"
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,222 @@
+"""Our own way on uvicorn's connection: one write an answer, no Nagle, bounded heads, and a word when the client goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from torchgate.gate.asgi import DISCONNECT_EXTENSION
+from torchgate.gate.problems import problem_body
+
+MAX_HEADERS = 200
+"""Headers of one request; IIS and browsers send some thirty."""
+
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+_SENTENCES = {
+    400: ("The request is not valid HTTP/1.1.", "invalid_request"),
+    408: ("The headers of the request did not arrive in time.", "body_too_slow"),
+    431: ("The request line and headers are larger than this server takes.", "headers_too_large"),
+    503: ("Too many connections are open; try again.", "overloaded"),
+}
+
+
+class ConnectionLimits:
+    """What one connection may do; see GateSettings for the names."""
+
+    def __init__(self, *, max_header_bytes: int, max_connections: int, head_timeout_s: float) -> None:
+        self.max_header_bytes = max_header_bytes
+        self.max_connections = max_connections
+        self.head_timeout_s = head_timeout_s
+
+
+class ConnectionDisconnect:
+    """Tells the one request that runs on a connection that its client has gone."""
+
+    __slots__ = ("_on_gone", "gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self._on_gone: Callable[[], object] | None = None
+
+    def watch(self, on_gone: Callable[[], object]) -> None:
+        """Call back when the client goes, at once if it has."""
+        if self.gone:
+            on_gone()
+        else:
+            self._on_gone = on_gone
+
+    def unwatch(self) -> None:
+        """Forget the watcher."""
+        self._on_gone = None
+
+    def tell(self) -> None:
+        """The client has gone."""
+        self.gone = True
+        on_gone, self._on_gone = self._on_gone, None
+        if on_gone is not None:
+            on_gone()
+
+
+class OneWriteTransport:
+    """A transport that holds the head of an answer until its body comes, so that both leave in one segment.
+
+    Two small writes meet Nagle's algorithm and the peer's delayed ACK: 40 ms on Windows (performance.md).
+    What is held leaves at the end of the loop's turn at the latest.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        """Send, or hold what is the head of an answer."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._transport.write(held + data)
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and not data.startswith(b"HTTP/1.1 1"):
+            self._held = data
+            self._loop.call_soon(self._release)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close after what is held."""
+        self._release()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """As the transport says."""
+        return self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _release(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._transport.write(held)
+
+
+class GateProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    limits: ConnectionLimits
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Set the socket up, and refuse the connection beyond the limit."""
+        accepted = transport.get_extra_info("socket")
+        if accepted is not None and accepted.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio's Proactor leaves this off on accepted sockets.
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._head_bytes = 0
+        self._header_count = 0
+        self._in_head = True
+        self._too_large = False
+        self._disconnect = ConnectionDisconnect()
+        self._head_timer: asyncio.TimerHandle | None = None
+        super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
+        if len(self.connections) > self.limits.max_connections:
+            self._refuse(503)
+        else:
+            self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that runs."""
+        self._unwatch_head()
+        super().connection_lost(exc)
+        self._disconnect.tell()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and see that heads don't take for ever."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if not self._in_head:
+            self._unwatch_head()
+        elif self._head_timer is None and self._head_bytes and not self.transport.is_closing():
+            self._watch_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, or too much of it, is answered in our shape."""
+        self._refuse(431 if self._too_large else 400)
+
+    def on_message_begin(self) -> None:
+        """A new head."""
+        self._head_bytes = 0
+        self._header_count = 0
+        self._in_head = True
+        super().on_message_begin()
+        self.scope["extensions"] = {DISCONNECT_EXTENSION: self._disconnect}  # type: ignore[typeddict-unknown-key]
+
+    def on_url(self, url: bytes) -> None:
+        """Some of the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of the head; trailers are not headers and are dropped."""
+        self._count(len(name) + len(value) + 4)
+        if self._in_head:
+            self._header_count += 1
+            if self._header_count > MAX_HEADERS:
+                self._overflow()
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete; what follows is another head."""
+        super().on_message_complete()
+        self._head_bytes = 0
+        self._in_head = True
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self.limits.max_header_bytes:
+            self._overflow()
+
+    def _overflow(self) -> None:
+        self._too_large = True
+        raise ValueError("the head is too large")  # the parser hands it on as its own error
+
+    def _watch_head(self) -> None:
+        self._head_timer = self.loop.call_later(self.limits.head_timeout_s, self._head_is_late)
+
+    def _unwatch_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self._refuse(408)
+
+    def _refuse(self, status: int) -> None:
+        """Answer before there is a request, and close; an answer that is being made keeps its place and is cut."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()  # two answers must never be mixed on one connection
+            return
+        sentence, code = _SENTENCES[status]
+        request_id = os.urandom(16).hex()
+        body = problem_body(sentence, code, request_id)
+        head = (
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+            b"x-request-id: %s\r\nconnection: close\r\n\r\n"
+        ) % (status, _REASONS[status], len(body), request_id.encode("ascii"))
+        self.transport.write(head + body)
+        self.transport.close()

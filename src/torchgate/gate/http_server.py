@@ -1,0 +1,147 @@
+"""The gate's own HTTP server: uvicorn's connection handling with our protocol, our socket and our stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+import time
+from email.utils import formatdate
+
+from uvicorn.config import Config
+from uvicorn.server import Server
+
+from torchgate.gate.asgi import GateApp
+from torchgate.gate.http_protocol import ConnectionLimits, GateProtocol
+from torchgate.gate.settings import GateSettings, host_and_port
+
+DATE_INTERVAL_S = 1.0
+"""The Date header has whole seconds (RFC 9110, section 6.6.1)."""
+
+STOP_GRACE_S = 1.0
+"""For cancelled requests to give back what they hold, after the drain."""
+
+_log = logging.getLogger("torchgate.gate")
+
+
+class HttpServer:
+    """Listens, and hands connections to an ASGI application; takes no signals and writes no access log.
+
+    Args:
+        application: usually a GateApp.
+        settings: limits and the address.
+        bind: other than the settings' one.
+    """
+
+    def __init__(self, application: GateApp, settings: GateSettings, *, bind: str | None = None) -> None:
+        self._settings = settings
+        self._bind = settings.bind if bind is None else bind
+        self._socket: socket.socket | None = None
+        self._date_timer: asyncio.TimerHandle | None = None
+        limits = ConnectionLimits(
+            max_header_bytes=settings.max_header_bytes,
+            max_connections=settings.max_connections,
+            head_timeout_s=settings.head_timeout_s,
+        )
+        protocol = type("BoundGateProtocol", (GateProtocol,), {"limits": limits})
+        self._config = Config(
+            application,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            backlog=settings.backlog,
+            # uvicorn wants whole seconds in its type; its timer takes any.
+            timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+        )
+        self._server = Server(self._config)
+
+    @property
+    def port(self) -> int:
+        """The port that is bound."""
+        if self._socket is None:
+            raise RuntimeError("the server is not started")
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Bind and accept; returns when connections are answered.
+
+        Raises:
+            OSError: the address can't be bound. ValueError: it is none.
+        """
+        self._socket = bound_socket(self._bind)
+        try:
+            self._config.load()
+            self._server.lifespan = self._config.lifespan_class(self._config)
+            self._refresh_date()
+            await self._server.startup(sockets=[self._socket])
+        except BaseException:
+            self._cancel_date()
+            self._socket.close()
+            raise
+
+    async def stop(self, drain_s: float | None = None) -> None:
+        """Accept no more, let running requests finish, then cut what is left. Safe to call twice."""
+        if self._socket is None:
+            return
+        state = self._server.server_state
+        for listener in self._server.servers:
+            listener.close()
+        self._socket.close()
+        for connection in list(state.connections):
+            connection.shutdown()
+        running = set(state.tasks)
+        if running:
+            await asyncio.wait(running, timeout=self._settings.drain_s if drain_s is None else drain_s)
+        for connection in list(state.connections):
+            with contextlib.suppress(AttributeError):  # a connection that has no transport yet
+                connection.transport.abort()  # type: ignore[union-attr]
+        left = [task for task in state.tasks if not task.done()]
+        if left:
+            _log.warning("%d running requests were cut by the stop.", len(left))
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=STOP_GRACE_S)
+        self._cancel_date()
+
+    def _refresh_date(self) -> None:
+        date = formatdate(time.time(), usegmt=True).encode("ascii")
+        self._server.server_state.default_headers[:] = [(b"date", date)]
+        self._date_timer = asyncio.get_running_loop().call_later(DATE_INTERVAL_S, self._refresh_date)
+
+    def _cancel_date(self) -> None:
+        if self._date_timer is not None:
+            self._date_timer.cancel()
+            self._date_timer = None
+
+
+def bound_socket(bind: str) -> socket.socket:
+    """A listening socket's address, taken so that no other process can take it too.
+
+    Raises:
+        OSError, ValueError: as HttpServer.start.
+    """
+    host, port = host_and_port(bind)
+    address = (host, port)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            # There SO_REUSEADDR lets another process steal the port; this one forbids it.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setblocking(False)
+        bound.bind(address)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,233 @@
+"""The request's way, in the order of DESIGN 2: who, may they, is there room, then the body, then the run.
+
+Whatever happens, there is one answer and one record of it, and the record is written before the answer leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from torchgate.access.identity.authenticate import Presented
+from torchgate.contract.audit_event import RequestEvent
+from torchgate.contract.decision import RequestFacts, Resource
+from torchgate.contract.errors import (
+    AuditUnavailable,
+    Cancelled,
+    CredentialProblem,
+    DeadlineExceeded,
+    TorchgateError,
+    UnknownModel,
+)
+from torchgate.contract.inference import InferenceRequest, InferenceResponse, Permit
+from torchgate.contract.principal import Principal
+from torchgate.gate.binary_tensors import json_length
+from torchgate.gate.body_stream import BodyStream, announced_length
+from torchgate.gate.errors import BodyTooSlow, TooManyRefusals
+from torchgate.gate.exchange import Exchange
+from torchgate.gate.http_message import Disconnect, HttpRequest, HttpResponse
+from torchgate.gate.inference_answer import compress, encode_answer
+from torchgate.gate.limits import deadline_at, drain_refused, header_timeout_s
+from torchgate.gate.open_inference import DecodedRequest, decode_request
+from torchgate.gate.problems import internal_response, problem_response
+from torchgate.gate.route import RouteTable
+from torchgate.gate.services import GateServices
+
+_log = logging.getLogger("torchgate.gate")
+
+
+class RequestWay:
+    """Takes each request along the way; knows no server's types."""
+
+    def __init__(self, services: GateServices, routes: RouteTable) -> None:
+        self._services = services
+        self._routes = routes
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """The one answer to a request, its record written."""
+        exchange = Exchange(self._services, request)
+        try:
+            response = await self._pass(exchange)
+        except TorchgateError as problem:
+            response = self._refuse(exchange, problem)
+        except Exception:
+            # Everything becomes an answer; what nobody foresaw tells its caller nothing but where to look.
+            _log.exception("Request %s failed unexpectedly.", exchange.request_id)
+            response = internal_response(exchange.request_id)
+        response = await self._settle(exchange, response)
+        if not request.body.is_complete:
+            response.closes = not await drain_refused(request, self._services.settings.refusal_drain_bytes)
+        return response
+
+    async def _pass(self, exchange: Exchange) -> HttpResponse:
+        services, request = self._services, exchange.request
+        match = self._routes.match(request.method, request.raw_path)
+        exchange.path, exchange.is_public = match.path, match.is_public
+        exchange.model_name, exchange.version = match.model, match.version
+        route = match.route
+        if route is not None:
+            exchange.action = route.action
+        presented = services.front_door.examine(request)
+        if not match.is_public:
+            exchange.principal = await self._authenticate(presented)
+        if route is None:
+            raise match.problem or UnknownModel("Not Found.")
+        if route.names_model:
+            await exchange.resolve()
+        elif not route.is_public:
+            await exchange.authorise(Resource())
+        return await route.handler(exchange)
+
+    async def _authenticate(self, presented: Presented) -> Principal:
+        authentication = self._services.authentication
+        return authentication.cached(presented) or await authentication.authenticate(presented)
+
+    def _refuse(self, exchange: Exchange, problem: TorchgateError) -> HttpResponse:
+        if isinstance(problem, CredentialProblem):
+            exchange.credential_reason = problem.detail or problem.code
+        if problem.detail:
+            _log.debug("Request %s: %s (%s)", exchange.request_id, problem.code, problem.detail)
+        return problem_response(problem, exchange.request_id, self._services.authentication.challenges())
+
+    async def _settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
+        """Write the record, or give up the answer: nothing leaves that is not written."""
+        response.headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
+        event = exchange.event(response)
+        if not exchange.is_public and self._is_audited(exchange, response):
+            try:
+                await self._services.audit.write(event)
+            except Exception as failure:  # fail closed, whatever the sink's trouble is  # noqa: BLE001
+                response, event = self._unaudited(exchange, event, failure)
+        elif not exchange.is_public and response.code != "issuer_unavailable":
+            response, event = self._counted(exchange, event)
+        try:
+            self._services.on_request(event)
+        except Exception:
+            # The audit trail has it; a log or a counter that fails is no reason to keep an answer.
+            _log.exception("A listener failed on request %s.", exchange.request_id)
+        return response
+
+    def _is_audited(self, exchange: Exchange, response: HttpResponse) -> bool:
+        """Refusals before anybody is known are limited by address; beyond, they are counted."""
+        return exchange.principal is not None or self._services.refusals.take(exchange.request.peer)
+
+    def _counted(self, exchange: Exchange, event: RequestEvent) -> tuple[HttpResponse, RequestEvent]:
+        problem = TooManyRefusals("Too many refused requests came from this address; wait.", retry_after_s=10.0)
+        return self._replaced(exchange, event, problem)
+
+    def _unaudited(
+        self, exchange: Exchange, event: RequestEvent, failure: Exception
+    ) -> tuple[HttpResponse, RequestEvent]:
+        if not isinstance(failure, AuditUnavailable):
+            _log.error("The audit sink failed unexpectedly on request %s.", exchange.request_id, exc_info=failure)
+        problem = AuditUnavailable("This can't be answered now, because it can't be recorded.", retry_after_s=5.0)
+        return self._replaced(exchange, event, problem)
+
+    def _replaced(
+        self, exchange: Exchange, event: RequestEvent, problem: TorchgateError
+    ) -> tuple[HttpResponse, RequestEvent]:
+        response = problem_response(problem, exchange.request_id, ())
+        response.headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
+        changed = msgspec.structs.replace(
+            event, status=response.status, code=response.code, response_bytes=len(response.body)
+        )
+        return response, changed
+
+
+async def infer(exchange: Exchange) -> HttpResponse:
+    """One inference, after the door has let it in: room, body, facts, run, answer."""
+    services, headers = exchange.services, exchange.request.headers
+    settings = services.settings
+    announced = announced_length(headers, settings.max_body_bytes)
+    header_span_s = header_timeout_s(headers.single(b"x-request-timeout-ms"))
+    permit = await _admit(exchange, settings.max_body_bytes if announced is None else announced)
+    try:
+        decoded = await _read_and_decode(exchange, permit, announced)
+        exchange.rows = decoded.rows
+        await exchange.authorise(
+            Resource(model=exchange.ref), RequestFacts(rows=decoded.rows, body_bytes=exchange.request_bytes)
+        )
+        request = _contract_request(exchange, decoded, header_span_s)
+        answer = await run_until_gone(permit, request, exchange.request.disconnect)
+        exchange.timing = answer.timing
+        response = encode_answer(answer, exchange.known_description().ref, decoded.wanted, decoded.client_id)
+    finally:
+        permit.release()
+    await compress(response, headers.first(b"accept-encoding"), settings.compress_from_bytes)
+    return response
+
+
+async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: Disconnect) -> InferenceResponse:
+    """The engine's answer, unless the client goes first: then the run is taken back.
+
+    Raises:
+        Cancelled: it went. And what Permit.run raises.
+    """
+    task = asyncio.current_task()
+    if disconnect.gone or task is None:
+        raise Cancelled("The client went away before its request ran.")
+    disconnect.watch(task.cancel)
+    try:
+        return await permit.run(request)
+    except asyncio.CancelledError:
+        if not disconnect.gone:
+            raise
+        task.uncancel()
+        raise Cancelled("The client went away while its request ran.") from None
+    finally:
+        disconnect.unwatch()
+
+
+async def _admit(exchange: Exchange, announced: int) -> Permit:
+    """Room in the engine. A version that went between decision and permit is decided anew, once."""
+    engine, principal = exchange.services.engine, exchange.principal
+    if principal is None or exchange.ref is None:
+        raise exchange.unknown_model()
+    try:
+        return engine.admit(exchange.ref, principal, announced)
+    except UnknownModel:
+        await exchange.resolve()
+    return engine.admit(exchange.known_description().ref, principal, announced)
+
+
+async def _read_and_decode(exchange: Exchange, permit: Permit, announced: int | None) -> DecodedRequest:
+    headers, settings = exchange.request.headers, exchange.services.settings
+    encoding = headers.single(b"content-encoding")
+    stream = BodyStream(exchange.request.body, encoding, settings.max_body_bytes, settings.max_inflated_bytes)
+    json_bytes = json_length(headers.single(b"inference-header-content-length"))
+    whole = None if stream.is_encoded else announced
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            return await decode_request(stream, json_bytes, whole, exchange.known_description(), permit.reserve)
+    except TimeoutError:
+        raise BodyTooSlow(f"The body did not arrive within {settings.body_timeout_s:g} s.") from None
+    finally:
+        exchange.request_bytes = stream.received_bytes
+
+
+def _contract_request(exchange: Exchange, decoded: DecodedRequest, header_span_s: float | None) -> InferenceRequest:
+    services, principal = exchange.services, exchange.principal
+    if principal is None:
+        raise CredentialProblem("Nobody was authenticated.")
+    wishes = [span for span in (header_span_s, decoded.timeout_s) if span is not None]
+    deadline = deadline_at(
+        exchange.arrived_at,
+        min(wishes) if wishes else None,
+        services.settings.default_timeout_s,
+        services.settings.max_timeout_s,
+        exchange.known_description().max_timeout_s,
+    )
+    if services.clock() >= deadline:
+        raise DeadlineExceeded("The request timeout passed before its body was read.")
+    return InferenceRequest(
+        request_id=exchange.request_id,
+        principal=principal,
+        inputs=decoded.inputs,
+        rows=decoded.rows,
+        deadline_at=deadline,
+        outputs=tuple(output.name for output in decoded.wanted) if decoded.names_outputs else None,
+        priority=decoded.priority,
+        parameters=decoded.parameters,
+    )

@@ -1,0 +1,129 @@
+"""One route, and how a path finds it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+from torchgate.contract.decision import Action
+from torchgate.contract.errors import InvalidRequest, MethodNotAllowed, TorchgateError, UnknownPath
+from torchgate.gate.exchange import Exchange
+from torchgate.gate.http_message import HttpResponse
+
+Handler = Callable[[Exchange], Awaitable[HttpResponse]]
+
+_PLAIN_PATH = re.compile(rb"[!$&'()*+,\-./0-9:;=@A-Z_a-z~]*")
+_ENCODED_SEPARATOR = re.compile(rb"%(?:2f|5c|00)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the table.
+
+    Args:
+        method: GET answers HEAD too.
+        pattern: with `{model}`, `{version}`; a trailing `{rest}` takes everything.
+        action: what policy is asked; None for public routes.
+        handler: gives the answer once everything before it has allowed.
+        summary: for the generated documents.
+    """
+
+    method: str
+    pattern: str
+    action: Action | None
+    handler: Handler
+    summary: str
+
+    @property
+    def is_public(self) -> bool:
+        """Answered without a credential."""
+        return self.action is None
+
+    @property
+    def names_model(self) -> bool:
+        """Whether the path names a model."""
+        return "{model}" in self.pattern
+
+
+@dataclass(slots=True)
+class Match:
+    """What a path and a method found: a route, or what is wrong with them; never both."""
+
+    path: str
+    route: Route | None = None
+    model: str = ""
+    version: str | None = None
+    problem: TorchgateError | None = None
+    is_public: bool = False
+
+
+class RouteTable:
+    """All routes."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.routes = tuple(routes)
+        self._by_pattern: dict[str, dict[str, Route]] = {}
+        for route in self.routes:
+            methods = self._by_pattern.setdefault(route.pattern, {})
+            methods[route.method] = route
+            if route.method == "GET":
+                methods["HEAD"] = route
+        self._prefixes = [
+            (pattern.removesuffix("{rest}"), methods)
+            for pattern, methods in self._by_pattern.items()
+            if pattern.endswith("{rest}")
+        ]
+
+    def match(self, method: str, raw_path: bytes) -> Match:
+        """The route of a request; never raises, so that a refusal still has its path."""
+        try:
+            path = decode_path(raw_path)
+        except InvalidRequest as problem:
+            return Match(raw_path[:512].decode("latin-1"), problem=problem)
+        methods, model, version = self._find(path)
+        if methods is None:
+            return Match(path, problem=UnknownPath("Not Found: this server has no such path. See /openapi.json."))
+        route = methods.get(method)
+        if route is not None:
+            return Match(path, route, model, version, is_public=route.is_public)
+        problem = MethodNotAllowed("Method Not Allowed: see the Allow header.", allowed=tuple(sorted(methods)))
+        is_public = all(other.is_public for other in methods.values())
+        return Match(path, None, model, version, problem, is_public)
+
+    def _find(self, path: str) -> tuple[dict[str, Route] | None, str, str | None]:
+        methods = self._by_pattern.get(path)
+        if methods is not None and "{" not in path:
+            return methods, "", None
+        segments = path.split("/")
+        place = 4 if path.startswith("/v2/repository/models/") else 3 if path.startswith("/v2/models/") else 0
+        if place and segments[place : place + 1] not in ([], [""]):
+            model, version = segments[place], None
+            segments[place] = "{model}"
+            if len(segments) > place + 2 and segments[place + 1] == "versions" and segments[place + 2]:
+                version, segments[place + 2] = segments[place + 2], "{version}"
+            return self._by_pattern.get("/".join(segments)), model, version
+        for prefix, found in self._prefixes:
+            if path.startswith(prefix):
+                return found, "", None
+        return None, "", None
+
+
+def decode_path(raw_path: bytes) -> str:
+    """A path, percent-decoded once.
+
+    Raises:
+        InvalidRequest: what is left could be read in two ways: a `%`, a separator that was hidden, no UTF-8.
+    """
+    if _PLAIN_PATH.fullmatch(raw_path):
+        return raw_path.decode("ascii")
+    if _ENCODED_SEPARATOR.search(raw_path):
+        raise InvalidRequest("The path hides a separator behind a percent sign.")
+    decoded = unquote_to_bytes(raw_path)
+    if b"%" in decoded or any(byte < 0x20 or byte == 0x7F for byte in decoded):
+        raise InvalidRequest("The path still holds a percent sign or a control character after decoding.")
+    try:
+        return decoded.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The path is not UTF-8.") from None

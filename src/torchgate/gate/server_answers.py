@@ -1,0 +1,140 @@
+"""Answers about the server itself, and lists of models: only those that the caller may read."""
+
+from __future__ import annotations
+
+import orjson
+
+from torchgate.contract.decision import Action, Resource
+from torchgate.contract.errors import InvalidRequest, Unsupported
+from torchgate.contract.inference import ModelDescription
+from torchgate.gate.body_stream import BodyStream, announced_length
+from torchgate.gate.exchange import Exchange
+from torchgate.gate.http_message import HttpResponse, json_response
+from torchgate.gate.model_answers import statistics_entry
+
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "schedule_policy", "statistics")
+"""Extensions of the protocol that are really here."""
+
+INDEX_STATES = {
+    "ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE", "unloading": "UNLOADING", "unloaded": "UNAVAILABLE",
+}  # fmt: skip
+
+MAX_SMALL_BODY_BYTES = 64 * 1024
+"""Of bodies that hold options, not tensors."""
+
+
+async def live(exchange: Exchange) -> HttpResponse:
+    """The process answers."""
+    return json_response(200, b'{"live":true}')
+
+
+async def ready(exchange: Exchange) -> HttpResponse:
+    """Warm-up is over, and answers can be recorded."""
+    if not exchange.services.engine.is_warm:
+        reason = "models are still loading"
+    elif not exchange.services.audit.is_available:
+        reason = "the audit trail can't be written"
+    else:
+        return json_response(200, b'{"ready":true}')
+    return json_response(503, orjson.dumps({"ready": False, "error": f"Not ready: {reason}."}), "unavailable")
+
+
+async def server_metadata(exchange: Exchange) -> HttpResponse:
+    """Name, version, extensions."""
+    metadata = {"name": "torchgate", "version": exchange.services.server_version, "extensions": EXTENSIONS}
+    return json_response(200, orjson.dumps(metadata))
+
+
+async def whoami(exchange: Exchange) -> HttpResponse:
+    """Who the caller is to us: what policy sees, never the credential."""
+    principal = exchange.principal
+    if principal is None:
+        return json_response(200, b"{}")
+    return json_response(
+        200,
+        orjson.dumps(
+            {
+                "key": principal.key,
+                "name": principal.name,
+                "method": principal.method,
+                "issuer": principal.issuer,
+                "roles": sorted(principal.roles),
+                "expires_at": principal.expires_at,
+            }
+        ),
+    )
+
+
+async def metrics(exchange: Exchange) -> HttpResponse:
+    """Prometheus exposition."""
+    body, content_type = exchange.services.render_metrics()
+    return HttpResponse(200, body, [(b"content-type", content_type.encode("latin-1"))])
+
+
+async def model_names(exchange: Exchange) -> HttpResponse:
+    """KServe's list of model names."""
+    names = dict.fromkeys(description.ref.name for description in await _readable(exchange))
+    return json_response(200, orjson.dumps({"models": list(names)}))
+
+
+async def repository_index(exchange: Exchange) -> HttpResponse:
+    """All versions and their states; with `{"ready": true}` the ready ones alone."""
+    wants_ready = await _wants_ready(exchange)
+    index = [
+        {
+            "name": description.ref.name,
+            "version": description.ref.version,
+            "state": INDEX_STATES[description.state],
+            "reason": description.reason,
+        }
+        for description in await _readable(exchange)
+        if description.state == "ready" or not wants_ready
+    ]
+    return json_response(200, orjson.dumps(index))
+
+
+async def all_statistics(exchange: Exchange) -> HttpResponse:
+    """Statistics of every version that the caller may read."""
+    engine = exchange.services.engine
+    entries = [
+        statistics_entry(description.ref, found)
+        for description in await _readable(exchange)
+        if (found := engine.statistics(description.ref)) is not None
+    ]
+    return json_response(200, orjson.dumps({"model_stats": entries}))
+
+
+async def not_offered(exchange: Exchange) -> HttpResponse:
+    """A part of the protocol that this server does not have."""
+    raise Unsupported("This part of the protocol is not offered here; see the extensions in /v2.")
+
+
+async def _readable(exchange: Exchange) -> list[ModelDescription]:
+    """The versions that the caller may read; a list tells nothing of the others."""
+    services, principal = exchange.services, exchange.principal
+    if principal is None:
+        return []
+    return [
+        description
+        for description in services.engine.models()
+        if (await services.authorisation.authorise(principal, Action.READ, Resource(model=description.ref))).allowed
+    ]
+
+
+async def _wants_ready(exchange: Exchange) -> bool:
+    headers, settings = exchange.request.headers, exchange.services.settings
+    limit = min(MAX_SMALL_BODY_BYTES, settings.max_body_bytes)
+    announced_length(headers, limit)
+    stream = BodyStream(exchange.request.body, headers.single(b"content-encoding"), limit, limit)
+    text = await stream.read_all()
+    exchange.request_bytes = stream.received_bytes
+    if not text:
+        return False
+    try:
+        options = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest('The body can\'t be read as JSON; it may be empty or {"ready": true}.') from None
+    wants_ready = options.get("ready", False) if isinstance(options, dict) else None
+    if not isinstance(wants_ready, bool):
+        raise InvalidRequest('The body must be an object like {"ready": true}.')
+    return wants_ready

@@ -1,0 +1,84 @@
+"""What the gate is given: everything it asks, and everybody it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torchgate.access.identity.authenticate import Presented
+from torchgate.contract.audit_event import RefusalsEvent, RequestEvent
+from torchgate.contract.audit_sink import AuditSink
+from torchgate.contract.clock import Clock
+from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
+from torchgate.contract.inference import Engine
+from torchgate.contract.principal import Principal
+from torchgate.gate.front_door import FrontDoor
+from torchgate.gate.settings import GateSettings
+
+
+class Authenticates(Protocol):
+    """access.identity.authenticate.Authentication, as the gate uses it."""
+
+    def cached(self, presented: Presented) -> Principal | None:
+        """The principal where that takes no I/O."""
+        ...
+
+    async def authenticate(self, presented: Presented) -> Principal:
+        """The principal.
+
+        Raises:
+            NoCredential, RejectedCredential, IssuerUnavailable, InvalidRequest.
+        """
+        ...
+
+    def challenges(self) -> tuple[str, ...]:
+        """Schemes that exist here."""
+        ...
+
+
+class Authorises(Protocol):
+    """access.policy.authorise.Authorisation, as the gate uses it."""
+
+    async def authorise(
+        self, principal: Principal, action: Action, resource: Resource, facts: RequestFacts | None = None
+    ) -> Decision:
+        """The decision, the user's function included."""
+        ...
+
+
+class LimitsRefusals(Protocol):
+    """access.identity.refusals.RefusalLimiter, as the gate uses it."""
+
+    def take(self, peer: str) -> bool:
+        """Whether this refusal is answered and audited by itself."""
+        ...
+
+    def drain(self) -> list[RefusalsEvent]:
+        """What went beyond, since the last call."""
+        ...
+
+
+@dataclass(frozen=True)
+class GateServices:
+    """Filled by the composition root.
+
+    Args:
+        on_request: is told each answer, public routes included; must not raise and not wait.
+        render_metrics: body and content type of /metrics.
+        server_version: of this package, for metadata.
+        clock: seconds, monotonic; wall_clock: Unix seconds.
+    """
+
+    settings: GateSettings
+    front_door: FrontDoor
+    engine: Engine
+    authentication: Authenticates
+    authorisation: Authorises
+    refusals: LimitsRefusals
+    audit: AuditSink
+    on_request: Callable[[RequestEvent], None]
+    render_metrics: Callable[[], tuple[bytes, str]]
+    server_version: str
+    clock: Clock
+    wall_clock: Callable[[], float] = field(repr=False)
