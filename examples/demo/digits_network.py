@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def export(network: DigitsNetwork, artifact: Path, max_rows: int) -> None:
     """The network as one file that needs none of this code, for 1 to max_rows rows; written whole or not at all."""
     rows = torch.export.Dim("rows", min=1, max=max_rows)
     program = torch.export.export(network, (torch.zeros(2, 8, 8),), dynamic_shapes=({0: rows},))
+    # By way of memory: torch's own writer can't open paths beyond ASCII on Windows.
+    content = io.BytesIO()
+    torch.export.save(program, content)
     partial = artifact.with_name("partial.pt2")
-    torch.export.save(program, partial)
+    partial.write_bytes(content.getbuffer())
     partial.replace(artifact)

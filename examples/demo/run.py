@@ -29,6 +29,9 @@ READY_WITHIN_S = 180.0
 """Until both models are ready; two imports of torch, and a first run on a slow disk reads 1 GB for them."""
 
 POLL_S = 0.25
+STOPS_WITHIN_S = 15.0
+"""Twice what a server may take to finish its requests and close the audit trail."""
+
 ANSWER_WITHIN_S = 30.0
 
 PAIRS = (
@@ -116,7 +119,11 @@ def leave_running(server: subprocess.Popen[bytes], folder: Path, address: str) -
    {torchgate} audit tail {name}
 """)
     print(f"   {address}/v2/health/ready", flush=True)
-    server.wait()
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        server.wait(STOPS_WITHIN_S)  # the same Ctrl-C told the server, which finishes what runs
+        raise
     raise DemoFailed(f"the server ended with exit code {server.returncode}.")
 
 
@@ -165,7 +172,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     if server.poll() is None:
         server.terminate()
         try:
-            server.wait(timeout=15)
+            server.wait(STOPS_WITHIN_S)
         except subprocess.TimeoutExpired:
             server.kill()
 
