@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torchgate.access.policy.authorise import Authorisation
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
+from torchgate.contract.inference import ModelDescription
 from torchgate.contract.os_services import Children, PrivateFolders, Sections
 from torchgate.development import development_checks, new_tokens
 from torchgate.engine.catalog import read_catalog
@@ -109,6 +110,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         await _start(server, settings)
         running.push_async_callback(server.stop, settings.gate.drain_s)
         running.enter_context(_announced(settings, server.port, tokens, private_folders))
+        _say_models(engine.models())
         await stop.wait()
         say("torchgate: stopping; requests that run are finished. A second signal ends everything at once.")
 
@@ -193,6 +195,11 @@ def _announced(
     finally:
         withdraw_tokens(state, tokens)
         withdraw_server(state, os.getpid())
+
+
+def _say_models(models: Iterable[ModelDescription]) -> None:
+    for model in models:
+        say(f"  model {model.ref} is {model.state}{f': {model.reason}' if model.reason else ''}")
 
 
 def _warn_of_development(folder: Path, tokens: Mapping[str, str]) -> None:

@@ -35,7 +35,6 @@ class LifeCycle:
 
     def note(self, event: LifecycleEvent) -> None:
         """Take an event of a model or a worker; it is written as soon as the trail takes it, in order."""
-        _log.log(logging.WARNING if event.activity == "failure" else logging.INFO, "%s", event.sentence)
         self._noted.append(event)
         self._has_noted.set()
 
