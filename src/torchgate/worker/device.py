@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
+
+_SUPPORTED = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 class LoadRefused(Exception):
@@ -13,16 +17,13 @@ def choose_device(name: str) -> torch.device:
     """The device that model.toml names, examined.
 
     Raises:
-        LoadRefused: torch does not know it or this machine has none.
+        LoadRefused: it is none that we support, or this machine has none.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise LoadRefused(f"device '{name}' is none that torch knows; write cpu, cuda or cuda:0") from None
+    if not _SUPPORTED.fullmatch(name):
+        raise LoadRefused(f"device '{name}' is not supported; write cpu, cuda or cuda:0")
+    device = torch.device(name)
     if device.type == "cpu":
         return device
-    if device.type != "cuda":
-        raise LoadRefused(f"device '{name}' is not supported; write cpu, cuda or cuda:0")
     if not torch.cuda.is_available():
         build = torch.version.cuda or "a CPU build"
         raise LoadRefused(

@@ -50,16 +50,18 @@ def examined_copy(file: Path) -> io.BytesIO:
     copy = io.BytesIO()
     try:
         with zipfile.ZipFile(file) as archive, zipfile.ZipFile(copy, "w") as out:
-            for entry, name in _examined_entries(archive, file.stat().st_size):
-                data = archive.read(entry)
-                if name == _SAMPLE_INPUTS:
-                    data = b""
-                _examine_content(name, data)
-                out.writestr(entry.filename, data)
+            _copy_examined(archive, out, file.stat().st_size)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ArchiveRefused(f"is no .pt2 archive ({error}). {_REMEDY}") from None
     copy.seek(0)
     return copy
+
+
+def _copy_examined(archive: zipfile.ZipFile, out: zipfile.ZipFile, file_bytes: int) -> None:
+    for entry, name in _examined_entries(archive, file_bytes):
+        data = b"" if name == _SAMPLE_INPUTS else archive.read(entry)
+        _examine_content(name, data)
+        out.writestr(entry.filename, data)
 
 
 def _examined_entries(archive: zipfile.ZipFile, file_bytes: int) -> Iterator[tuple[zipfile.ZipInfo, str]]:

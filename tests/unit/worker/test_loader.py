@@ -109,15 +109,15 @@ def test_without_warm_up_nothing_is_run(load):
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 def test_a_missing_device_is_said_with_the_remedy(load, device):
     if torch.cuda.is_available():
-        device = "cuda:4096"
+        device = "cuda:999"
         assert "CUDA devices" in reason(load(DOUBLER, device=device))
     else:
         assert 'set device = "cpu"' in reason(load(DOUBLER, device=device))
 
 
-@pytest.mark.parametrize(("device", "said"), [("gpu", "none that torch knows"), ("meta", "not supported")])
-def test_an_unknown_device_is_said(load, device, said):
-    assert said in reason(load(DOUBLER, device=device))
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:", "cuda:x", "CPU", "cpu:0:1", ""])
+def test_an_unknown_device_is_said(load, device):
+    assert f"device '{device}' is not supported" in reason(load(DOUBLER, device=device))
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model.pth", "pytorch_model.bin", "model.pkl"])
