@@ -16,21 +16,29 @@ import importlib, json, os, sys, threading
 import asyncio, concurrent.futures, logging  # what they do at their own import is theirs
 
 seen = []
+
+def ours():
+    """The module of ours that did it, if it was not the library that it imports."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.split(".")[0] not in sys.stdlib_module_names and name != "__main__":
+            return name if name.split(".")[0] == "torchgate" else None
+        frame = frame.f_back
+
 class Watched(type(os.environ)):
     def __getitem__(self, name):
-        frame = sys._getframe(1)
-        while frame.f_globals.get("__name__") in {"os", "collections.abc", "_collections_abc"}:
-            frame = frame.f_back
-        if frame.f_globals.get("__name__", "").split(".")[0] == "torchgate":
-            seen.append(f"reads {name} in {frame.f_globals['__name__']}")
+        if module := ours():
+            seen.append(f"{module} reads {name}")
         return super().__getitem__(name)
 
+EFFECTS = {"socket.__new__", "socket.bind", "socket.connect", "subprocess.Popen", "os.putenv", "os.mkdir", "os.remove",
+           "os.rename", "tempfile.mkstemp", "tempfile.mkdtemp"}
+
 def hook(event, arguments):
-    if event in {"socket.__new__", "socket.bind", "socket.connect", "subprocess.Popen", "os.putenv", "os.mkdir",
-                 "os.remove", "os.rename", "tempfile.mkstemp", "tempfile.mkdtemp"}:
-        seen.append(f"{event} {arguments}")
-    if event == "open" and any(letter in str(arguments[1] or "") for letter in "wax+"):
-        seen.append(f"writes {arguments[0]}")
+    writes = event == "open" and any(letter in str(arguments[1] or "") for letter in "wax+")
+    if (event in EFFECTS or writes) and (module := ours()):
+        seen.append(f"{module}: {event} {arguments[0]}")
 
 os.environ.__class__ = Watched
 threads = threading.active_count()

@@ -82,7 +82,7 @@ def test_the_readme_works_as_written(reader: Reader):
     """From `init` to an answer."""
     for block in blocks(REPOSITORY / "README.md"):
         reader.follow(block)
-    assert [2.0, 4.0, 6.0] == [float(number) for number in NUMBER.findall(reader.said("predict"))][-3:]
+    assert [float(number) for number in NUMBER.findall(reader.said("predict"))][-3:] == [2.0, 4.0, 6.0]
 
 
 def test_the_first_tutorial_works_as_written(reader: Reader):
