@@ -59,7 +59,7 @@ def test_nobody_imports(module: str, reason: str):
 
 @pytest.mark.parametrize(("name", "reason"), FORBIDDEN_CALLS.items())
 def test_nobody_calls(name: str, reason: str):
-    """A forbidden function, on whatever object; torch's `module.eval()` is another thing, and `posix` is not Windows."""
+    """A forbidden function, on whatever object; torch's `module.eval()` is none, and `posix` is not Windows."""
     found = [
         f"{file}:{call.lineno}"
         for file, tree in sources().items()

@@ -4,58 +4,23 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.architecture.source_tree import sources
+import pytest
+from tests.architecture.source_tree import PACKAGE, sources
 
 import torchgate
 
-WATCH = """
-import importlib, json, os, sys, threading
-import asyncio, concurrent.futures, logging  # what they do at their own import is theirs
-
-seen = []
-
-def ours():
-    """The module of ours that did it, if it was not the library that it imports."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.split(".")[0] not in sys.stdlib_module_names and name != "__main__":
-            return name if name.split(".")[0] == "torchgate" else None
-        frame = frame.f_back
-
-class Watched(type(os.environ)):
-    def __getitem__(self, name):
-        if module := ours():
-            seen.append(f"{module} reads {name}")
-        return super().__getitem__(name)
-
-EFFECTS = {"socket.__new__", "socket.bind", "socket.connect", "subprocess.Popen", "os.putenv", "os.mkdir", "os.remove",
-           "os.rename", "tempfile.mkstemp", "tempfile.mkdtemp"}
-
-def hook(event, arguments):
-    writes = event == "open" and any(letter in str(arguments[1] or "") for letter in "wax+")
-    if (event in EFFECTS or writes) and (module := ours()):
-        seen.append(f"{module}: {event} {arguments[0]}")
-
-os.environ.__class__ = Watched
-threads = threading.active_count()
-sys.addaudithook(hook)
-for name in json.loads(sys.argv[1]):
-    importlib.import_module(name)
-seen += [f"starts {thread.name}" for thread in threading.enumerate()][threads:]
-print(json.dumps({"seen": seen, "torch": "torch" in sys.modules, "modules": sorted(sys.modules)}))
-"""
+WATCH = Path(__file__).with_name("import_watch.py")
 
 
-def _import(names: list[str]) -> dict[str, object]:
-    result = subprocess.run(
-        [sys.executable, "-B", "-X", "utf8", "-W", "ignore", "-c", WATCH, json.dumps(names)],
-        capture_output=True, text=True, encoding="utf-8", check=True,
-    )  # fmt: skip
-    answer: dict[str, object] = json.loads(result.stdout)
+def _import(names: list[str], folder: Path = PACKAGE.parent) -> dict[str, list[str]]:
+    command = [sys.executable, "-B", "-X", "utf8", "-W", "ignore", str(WATCH), str(folder), *names]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=True)
+    answer: dict[str, list[str]] = json.loads(result.stdout)
     return answer
 
 
@@ -73,14 +38,31 @@ def test_importing_torchgate_does_nothing():
     """No environment read, no file written, no thread, no socket, no torch, no HTTP."""
     answer = _import(["torchgate"])
     assert answer["seen"] == []
-    assert not {"torch", "uvicorn", "pydantic", "cryptography"} & set(answer["modules"])  # type: ignore[call-overload]
+    assert not {"torch", "uvicorn", "pydantic", "cryptography"} & set(answer["modules"])
 
 
 def test_importing_every_room_does_nothing_and_loads_no_torch():
     """Both operating systems' rooms import on either."""
     answer = _import(_modules())
     assert answer["seen"] == []
-    assert answer["torch"] is False
+    assert "torch" not in answer["modules"]
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "import os; os.getenv('HOME')",
+        "import threading, time; threading.Thread(target=time.sleep, args=(1,)).start()",
+        "import socket; socket.socket().close()",
+        "from pathlib import Path; (Path(__file__).parent / 'left').write_text('', encoding='utf-8')",
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'pass'])",
+    ],
+)
+def test_an_effect_of_ours_is_seen(planted: str, tmp_path: Path):
+    """The watch has teeth: a planted module that does something is found."""
+    shutil.copytree(PACKAGE, tmp_path / "torchgate", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "torchgate" / "planted.py").write_text(planted, encoding="utf-8")
+    assert _import(["torchgate.planted"], tmp_path)["seen"] != []
 
 
 def test_the_public_names_are_sorted_and_all_there_is():
