@@ -174,8 +174,9 @@ class GateProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is complete."""
+        """The head is complete. Its timer ends here: the body may have come with it, and then `_in_head` is set anew."""
         self._in_head = False
+        self._unwatch_head()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
