@@ -91,10 +91,7 @@ class Dispatcher:
         except ValueError as error:
             raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
         self._deadlines.add(waiting)
-        if self._room.coming:
-            self.wake()
-        else:
-            self._pump()
+        self.wake()
         try:
             response = await waiting.answer
         except asyncio.CancelledError:

@@ -1,0 +1,24 @@
+"""Local workers on whatever platform the tests run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torchgate
+from torchgate.engine.local_workers import LocalWorkers
+from torchgate.engine.settings import EngineSettings
+
+if sys.platform == "win32":
+    from torchgate.windows.children import WindowsChildren as Children
+    from torchgate.windows.section import WindowsSections as Sections
+else:
+    from torchgate.posix.children import PosixChildren as Children
+    from torchgate.posix.section import PosixSections as Sections
+
+PACKAGE_FOLDER = Path(torchgate.__file__).parent.parent
+
+
+def local_workers(settings: EngineSettings) -> LocalWorkers:
+    """The real thing; its workers find the package where this process found it."""
+    return LocalWorkers(Children(module_folders=(PACKAGE_FOLDER,)), Sections(), settings)
