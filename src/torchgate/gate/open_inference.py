@@ -88,7 +88,7 @@ async def decode_request(
     binary_bytes = sum(source.length for source in sources if source.values is None)
     if announced is not None and announced - len(text) != binary_bytes:
         raise InvalidRequest(
-            f"The inputs announce {binary_bytes} binary bytes; the body has {announced - len(text)} after its JSON part."
+            f"The inputs announce {binary_bytes} binary bytes; {announced - len(text)} come after the JSON part."
         )
     view = reserve(_lay_out(sources))
     await _fill(sources, view, stream)
