@@ -107,7 +107,8 @@ class _Reading:
             self.defaults[folder.name] = NO_VERSION
             return
         for version in versions:
-            self._version(ModelRef(folder.name, version), folder / version, settings, mistake)
+            line = line_of(("entry",), lines) or line_of(("format",), lines)
+            self._version(ModelRef(folder.name, version), folder / version, (settings, line), mistake)
         self.defaults[folder.name] = self._default(settings, versions, file, lines)
 
     def _settings(self, file: Path) -> tuple[ModelSettings | None, Mapping[Place, int], str]:
@@ -148,14 +149,17 @@ class _Reading:
             self.findings.append(Finding("error", sentence, file=str(file), line=line, setting="default_version"))
         return wanted
 
-    def _version(self, ref: ModelRef, folder: Path, settings: ModelSettings | None, mistake: str) -> None:
+    def _version(
+        self, ref: ModelRef, folder: Path, settings_and_line: tuple[ModelSettings | None, int], mistake: str
+    ) -> None:
+        settings, line = settings_and_line
         if settings is None or mistake:
             self._fail(ref, folder, settings, mistake)
             return
         try:
             kind, entry = format_and_entry(settings, folder)
         except (FormatUnknown, OSError) as error:
-            self._error(folder, str(error))
+            self.findings.append(Finding("error", str(error), file=str(folder.parent / SETTINGS_FILE), line=line))
             self._fail(ref, folder, settings, str(error))
             return
         if ref.name not in self._allowed:
@@ -163,7 +167,7 @@ class _Reading:
                 f"{ref.name!r} holds code (format {kind!r}) that nobody signed or allowed. Where you trust it, add "
                 f'"{ref.name}" to models.allow_code in torchgate.toml.'
             )
-            self._error(folder, mistake)
+            self.findings.append(Finding("error", mistake, setting="models.allow_code"))
         artifact = _artifact(ref, folder, settings, (kind, entry))
         self.entries[ref] = _entry(artifact, settings, mistake)
 

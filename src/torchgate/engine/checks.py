@@ -53,7 +53,7 @@ def _version_checks(entry: CatalogEntry) -> Iterator[Finding]:
         is_chosen = (artifact.max_run_s, entry.max_timeout_s) != (_DEFAULTS.max_run_s, _DEFAULTS.max_timeout_s)
         yield Finding(
             "warning" if is_chosen else "info",
-            f"limits.max_timeout_s is {entry.max_timeout_s:g}, less than (2 + rows of a batch) * max_run_s = "
+            f"it is {entry.max_timeout_s:g}, less than (2 + rows of a batch) * max_run_s = "
             f"{needed_s:g}: companions of a row that hangs may not get their answers in time.",
             file=file,
             setting="limits.max_timeout_s",

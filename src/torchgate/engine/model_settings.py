@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from torchgate.contract.settings_file import Settings
 from torchgate.contract.tensors import DATATYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
@@ -99,24 +99,26 @@ class ModelSettings(Settings):
     request_parameters: tuple[Name, ...] = ()
     """Parameters of a request that reach the model; any other is refused."""
 
-    inputs: Annotated[tuple[TensorSettings, ...], Field(min_length=1)]
+    inputs: tuple[TensorSettings, ...]
     """In the order of an exported program's arguments."""
 
-    outputs: Annotated[tuple[TensorSettings, ...], Field(min_length=1)]
+    outputs: tuple[TensorSettings, ...]
     """In the order of an exported program's results."""
 
     batching: BatchingSettings = BatchingSettings()
     limits: LimitsSettings = LimitsSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> ModelSettings:
-        for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
-            names = [tensor.name for tensor in tensors]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{kind}: the name {twice[0]!r} is there twice; each must be unique")
-        return self
+    @field_validator("inputs", "outputs")
+    @classmethod
+    def _names_are_unique(cls, tensors: tuple[TensorSettings, ...]) -> tuple[TensorSettings, ...]:
+        names = [tensor.name for tensor in tensors]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the name {twice!r} is there twice; each must be unique")
+        if not names:
+            raise ValueError("there must be at least one")
+        return tensors
 
     def signature(self) -> Signature:
         """As the other rooms know it."""
