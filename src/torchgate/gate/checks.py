@@ -38,7 +38,7 @@ def checks(settings: GateSettings, *, is_development: bool = False) -> Iterator[
     if settings.default_timeout_s > settings.max_timeout_s:
         yield Finding(
             "warning",
-            f"The default deadline, {settings.default_timeout_s:g} s, is above the longest, {settings.max_timeout_s:g} s.",
+            f"The default deadline {settings.default_timeout_s:g} s exceeds the longest, {settings.max_timeout_s:g} s.",
             setting="gate.default_timeout_s",
             remedy="It is cut to gate.max_timeout_s; make the two agree.",
         )

@@ -166,7 +166,8 @@ class GateProtocol(HttpToolsProtocol):
         self._header_count = 0
         self._in_head = True
         super().on_message_begin()
-        self.scope["extensions"] = {DISCONNECT_EXTENSION: self._disconnect}  # type: ignore[typeddict-unknown-key]
+        extensions: dict[str, Any] = {DISCONNECT_EXTENSION: self._disconnect}
+        self.scope["extensions"] = extensions
 
     def on_url(self, url: bytes) -> None:
         """Some of the target."""

@@ -103,7 +103,7 @@ class HttpServer:
             await asyncio.wait(running, timeout=self._settings.drain_s if drain_s is None else drain_s)
         for connection in list(state.connections):
             with contextlib.suppress(AttributeError):  # a connection that has no transport yet
-                connection.transport.abort()  # type: ignore[union-attr]
+                connection.transport.abort()
         left = [task for task in state.tasks if not task.done()]
         if left:
             _log.warning("%d running requests were cut by the stop.", len(left))

@@ -123,10 +123,10 @@ def wanted_outputs(request: RequestJson, description: ModelDescription, is_binar
         )
         if len({output.name for output in wanted}) != len(wanted):
             raise InvalidRequest("The same output is asked for twice.")
-    for output in wanted:
-        if not output.is_binary and known[output.name].datatype in BINARY_ONLY:
+    for choice in wanted:
+        if not choice.is_binary and known[choice.name].datatype in BINARY_ONLY:
             raise InvalidRequest(
-                f"Output '{output.name}' is {known[output.name].datatype}, which JSON can't carry; "
+                f"Output '{choice.name}' is {known[choice.name].datatype}, which JSON can't carry; "
                 "ask for it with the parameter binary_data."
             )
     return wanted

@@ -52,8 +52,7 @@ class RequestWay:
             response = await self._pass(exchange)
         except TorchgateError as problem:
             response = self._refuse(exchange, problem)
-        except Exception:
-            # Everything becomes an answer; what nobody foresaw tells its caller nothing but where to look.
+        except Exception:  # noqa: BLE001 - everything becomes an answer; this one says nothing but where to look
             _log.exception("Request %s failed unexpectedly.", exchange.request_id)
             response = internal_response(exchange.request_id)
         response = await self._settle(exchange, response)
@@ -104,8 +103,7 @@ class RequestWay:
             response, event = self._counted(exchange, event)
         try:
             self._services.on_request(event)
-        except Exception:
-            # The audit trail has it; a log or a counter that fails is no reason to keep an answer.
+        except Exception:  # noqa: BLE001 - the trail has it; a failing log or counter is no reason to keep an answer
             _log.exception("A listener failed on request %s.", exchange.request_id)
         return response
 

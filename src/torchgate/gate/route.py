@@ -80,8 +80,8 @@ class RouteTable:
         """The route of a request; never raises, so that a refusal still has its path."""
         try:
             path = decode_path(raw_path)
-        except InvalidRequest as problem:
-            return Match(raw_path[:512].decode("latin-1"), problem=problem)
+        except InvalidRequest as mistake:
+            return Match(raw_path[:512].decode("latin-1"), problem=mistake)
         methods, model, version = self._find(path)
         if methods is None:
             return Match(path, problem=UnknownPath("Not Found: this server has no such path. See /openapi.json."))

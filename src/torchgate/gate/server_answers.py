@@ -16,8 +16,12 @@ EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "schedu
 """Extensions of the protocol that are really here."""
 
 INDEX_STATES = {
-    "ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE", "unloading": "UNLOADING", "unloaded": "UNAVAILABLE",
-}  # fmt: skip
+    "ready": "READY",
+    "loading": "LOADING",
+    "failed": "UNAVAILABLE",
+    "unloading": "UNLOADING",
+    "unloaded": "UNAVAILABLE",
+}
 
 MAX_SMALL_BODY_BYTES = 64 * 1024
 """Of bodies that hold options, not tensors."""

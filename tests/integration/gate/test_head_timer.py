@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.rigs.http_connection import HttpConnection
+
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.settings import GateSettings
 
