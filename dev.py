@@ -21,8 +21,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
@@ -93,7 +94,9 @@ def test(arguments: list[str]) -> int:
     if launcher := os.environ.get("TORCHGATE_WINDOWS_PYTHON"):
         install_on_windows(launcher)
         banner("Tests with the Windows Python")
-        results["tests with the Windows Python"] = call([launcher, *pytest, "-p", "no:cacheprovider"])
+        with provider() as issuer:
+            more = {"TORCHGATE_TEST_ISSUER": issuer}
+            results["tests with the Windows Python"] = call([launcher, *pytest, "-p", "no:cacheprovider"], more)
     return report(results)
 
 
@@ -182,6 +185,25 @@ def install_on_windows(launcher: str) -> None:
     step("Installing the wheel into the Windows Python", [launcher, "--install", "--reinstall", "--no-deps", wheel])
 
 
+@contextlib.contextmanager
+def provider() -> Iterator[str]:
+    """The issuer of the tests' OpenID provider, run with our own Python: a Windows Python under Wine has no Node."""
+    code = (
+        "import sys; from tests.rigs.oidc_provider.provider_process import ProviderProcess as Provider; "
+        "provider = Provider(); print(provider.issuer, flush=True); sys.stdin.read(); provider.close()"
+    )
+    command = [str(PYTHON), "-c", code]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        # Its first use installs packages, and their installer talks, too.
+        issuer = next((line.strip() for line in process.stdout or () if line.startswith("http://127.0.0.1:")), "")
+        if not issuer:
+            raise Failed("The OpenID provider of the tests did not start; what it said stands above.")
+        yield issuer
+        # Leaving closes its standard input, and with that it ends.
+
+
 # --- running --------------------------------------------------------------------------------------------------------
 
 
@@ -194,10 +216,10 @@ def environment() -> dict[str, str]:
     }
 
 
-def call(command: Sequence[str | Path]) -> int:
-    """Run a command in the repository's root with our terminal; its exit code."""
+def call(command: Sequence[str | Path], more: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Run a command in the repository's root with our terminal, and more environment; its exit code."""
     sys.stdout.flush()
-    with subprocess.Popen([str(part) for part in command], cwd=ROOT, env=environment()) as process:
+    with subprocess.Popen([str(part) for part in command], cwd=ROOT, env={**environment(), **more}) as process:
         while True:
             try:
                 return process.wait()
