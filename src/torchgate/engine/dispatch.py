@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from torchgate.contract.back_end import Artifact, BackEnd, Batch, BatchAnswer, BatchItem, BatchLost, ItemAnswer, Slot
+from torchgate.contract.back_end import Artifact, BackEnd, BatchAnswer, BatchLost, Slot
 from torchgate.contract.clock import Clock
-from torchgate.contract.errors import DeadlineExceeded, InvalidRequest, RunTooLong, TorchgateError, WorkerDied
+from torchgate.contract.errors import InvalidRequest, TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.engine.admission import Room, retry_after_s
 from torchgate.engine.batcher import Batcher
 from torchgate.engine.deadlines import Deadlines
+from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.run_errors import guilty, too_late, unexpected
 from torchgate.engine.statistics import Statistics
 from torchgate.engine.suspects import Suspects
 from torchgate.engine.waiting import ShapeKey, Waiting
@@ -52,10 +54,10 @@ class Dispatcher:
         self._back_end = back_end
         self._room = room
         self._clock = clock
-        self._batch_ids = batch_ids
         self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s)
         self._deadlines = Deadlines(self._expired, clock)
-        self._suspects = Suspects(self._run_alone)
+        self._hand_over = HandOver(artifact.ref, back_end, batch_ids)
+        self._suspects = Suspects(artifact, self._hand_over, self._answered, clock)
         self._open_inputs = tuple(
             index for index, spec in enumerate(artifact.signature.inputs) if -1 in spec.shape
         )  # only these can keep two requests from sharing a batch
@@ -83,7 +85,7 @@ class Dispatcher:
         """
         now = self._clock()
         if request.deadline_at <= now:
-            raise self._too_late(request)
+            raise too_late(self._ref, request)
         loop = asyncio.get_running_loop()
         waiting = Waiting(request, slot, self._shape_key(request), now, loop.create_future())
         try:
@@ -118,14 +120,18 @@ class Dispatcher:
         for waiting in self._batcher.drain():
             waiting.fail(error)
 
-    async def close(self) -> None:
-        """Wait for batches that are still with the back end, which must have been stopped or be about to end them."""
+    async def close(self, error: TorchgateError) -> None:
+        """Wait for batches that are still with the back end, which must have been stopped or be about to end them.
+
+        Args:
+            error: for suspects, who will have no second run.
+        """
         if self._delay is not None:
             self._delay.cancel()
         self._deadlines.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._suspects.close()
+        await self._suspects.close(error)
 
     def _shape_key(self, request: InferenceRequest) -> ShapeKey:
         if not self._open_inputs:
@@ -143,7 +149,7 @@ class Dispatcher:
                 return
             batch, expired = self._batcher.take(now)
             for waiting in expired:
-                waiting.fail(self._too_late(waiting.request))
+                waiting.fail(too_late(self._ref, waiting.request))
             if batch:
                 for waiting in batch:
                     waiting.slot.hold()
@@ -165,79 +171,34 @@ class Dispatcher:
 
     async def _run(self, batch: list[Waiting], now: float) -> None:
         self._unbegun -= 1
-        rows = sum([waiting.request.rows for waiting in batch])
         try:
-            answer = await self._hand_over(batch, rows, now, quarantined=False)
+            answer = await self._hand_over.run(batch, now)
         except BatchLost as lost:
             self.wake()
             self._lost(batch, lost)
             return
         except Exception as error:  # noqa: BLE001 - whatever a back end raises, the callers must hear of it
             self.wake()
-            _let_go(batch)
-            _fail(batch, error)
+            let_go(batch)
+            fail(batch, unexpected(error))
             return
-        _let_go(batch)
+        let_go(batch)
         # First the next batch, then these answers: the worker should not wait while we encode.
         self._pump()
-        self._scatter(batch, rows, answer)
+        self._answered(batch, answer)
 
-    async def _hand_over(self, batch: list[Waiting], rows: int, now: float, *, quarantined: bool) -> BatchAnswer:
-        for waiting in batch:
-            timing = waiting.timing
-            waiting.started_at = now
-            timing.attempts += 1
-            timing.queue_s = now - waiting.accepted_at
-            timing.batch_rows = rows
-            timing.batch_requests = len(batch)
-        items = tuple([BatchItem(waiting.request, waiting.slot.slot) for waiting in batch])
-        message = Batch(next(self._batch_ids), self._ref, items, rows)
-        answer = await self._back_end.run(message, quarantined=quarantined)
-        if len(answer.items) != len(batch):
-            raise RuntimeError(f"{len(answer.items)} answers to {len(batch)} requests. This is a bug of the back end.")
-        return answer
-
-    def _scatter(self, batch: list[Waiting], rows: int, answer: BatchAnswer) -> None:
-        now = self._clock()
-        self.statistics.batch_done(batch, rows, answer, now - batch[0].started_at)
-        run_s = answer.collate_s + answer.predict_s + answer.split_s
-        for waiting, item in zip(batch, answer.items, strict=True):
-            waiting.timing.run_s += run_s
-            waiting.timing.worker = answer.worker
-            if not isinstance(item, ItemAnswer):
-                waiting.fail(item)
-            elif waiting.answer.done():
-                item.memory.release()  # its caller has gone
-            else:
-                waiting.memory = item.memory
-                waiting.answer.set_result(InferenceResponse(item.outputs, item.memory.view, waiting.timing))
+    def _answered(self, batch: Sequence[Waiting], answer: BatchAnswer) -> None:
+        self.statistics.batch_done(batch, answer, self._clock() - batch[0].started_at)
+        scatter(batch, answer)
 
     def _lost(self, batch: list[Waiting], lost: BatchLost) -> None:
         """Each request once more, alone; or, where rows must not run twice, the error for all of them."""
         if not self._artifact.idempotent:
-            _let_go(batch)
-            for waiting in batch:
-                waiting.fail(self._guilty(lost))
+            let_go(batch)
+            fail(batch, guilty(self._artifact, lost))
             return
         for waiting in batch:
             self._suspects.add(waiting)
-
-    async def _run_alone(self, waiting: Waiting) -> None:
-        """The second and last attempt of a request whose batch was lost; none where its caller has gone."""
-        if waiting.answer.done():
-            waiting.slot.let_go()
-            return
-        now = self._clock()
-        try:
-            answer = await self._hand_over([waiting], waiting.request.rows, now, quarantined=True)
-        except BatchLost as lost:
-            waiting.fail(self._guilty(lost))
-        except Exception as error:  # noqa: BLE001 - as in _run
-            _fail([waiting], error)
-        else:
-            self._scatter([waiting], waiting.request.rows, answer)
-        finally:
-            waiting.slot.let_go()
 
     def _abandon(self, waiting: Waiting) -> None:
         """Its caller has gone: rows that wait never start, an answer that was set in the same turn is dropped."""
@@ -248,38 +209,4 @@ class Dispatcher:
     def _expired(self, waiting: Waiting) -> None:
         """Its deadline has passed: the caller hears it now, wherever the rows are."""
         self._batcher.remove(waiting)
-        waiting.fail(self._too_late(waiting.request))
-
-    def _too_late(self, request: InferenceRequest) -> DeadlineExceeded:
-        return DeadlineExceeded(
-            f"The timeout of this request passed before model '{self._ref.name}' version '{self._ref.version}' had "
-            "answered it. Allow more time, or try again later.",
-            detail=f"request {request.request_id}",
-        )
-
-    def _guilty(self, lost: BatchLost) -> TorchgateError:
-        name = f"Model '{self._ref.name}' version '{self._ref.version}'"
-        if lost.hung:
-            return RunTooLong(
-                f"{name} ran on this request for more than {self._artifact.max_run_s:g} s and was stopped. "
-                "Send less, or ask the model's owner.",
-                detail=str(lost),
-            )
-        again = "It was not run again" if not self._artifact.idempotent else "It was run alone and ended again"
-        return WorkerDied(
-            f"{name} ended while it ran this request. {again}. Check the input, or ask the model's owner.",
-            detail=str(lost),
-        )
-
-
-def _let_go(batch: list[Waiting]) -> None:
-    for waiting in batch:
-        waiting.slot.let_go()
-
-
-def _fail(batch: list[Waiting], error: Exception) -> None:
-    for waiting in batch:
-        if isinstance(error, TorchgateError):
-            waiting.fail(error)
-        else:
-            waiting.fail(TorchgateError("Something went wrong here; the request log has more.", detail=repr(error)))
+        waiting.fail(too_late(self._ref, waiting.request))

@@ -19,6 +19,8 @@ from torchgate.contract.os_services import Children, ChildSpec, Sections
 from torchgate.engine.replicas import Replicas
 from torchgate.engine.settings import EngineSettings
 from torchgate.engine.standbys import Standbys
+from torchgate.engine.version_memory import VersionMemory
+from torchgate.engine.version_workers import VersionWorkers
 from torchgate.engine.worker_environment import fair_threads, worker_environment
 from torchgate.engine.worker_process import WorkerProcess
 
@@ -84,11 +86,10 @@ class LocalWorkers:
             listener(artifact.ref, "failed", reason, 0)
             return
         replicas = self._versions[artifact.ref] = Replicas(
-            artifact,
-            section,
-            self._standbys,
+            VersionWorkers(
+                artifact, VersionMemory(artifact, section), self._standbys, artifact.threads or self._fair_threads
+            ),
             self._settings,
-            threads=artifact.threads or self._fair_threads,
             clock=self._clock,
             listener=listener,
             on_lifecycle=self._tell,
@@ -108,7 +109,7 @@ class LocalWorkers:
     def free_replicas(self, ref: ModelRef) -> int:
         """How many batches it could take this moment."""
         replicas = self._versions.get(ref)
-        return replicas.free() if replicas is not None else 0
+        return len(replicas.ready) if replicas is not None else 0
 
     async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
         """Run a batch on a free replica, or, quarantined, alone on a worker kept for suspected rows."""
@@ -149,7 +150,7 @@ class LocalWorkers:
     def _ended(self, worker: WorkerProcess) -> None:
         self._standbys.ended(worker)
         for replicas in self._versions.values():
-            replicas.worker_ended(worker)
+            replicas.ready.remove(worker)
 
     def _tell(self, name: str, activity: str, sentence: str) -> None:
         if self._on_lifecycle is not None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from torchgate.contract.back_end import Batch, BatchAnswer
 from torchgate.contract.errors import Unavailable
-from torchgate.engine.worker_process import LoadRefused, WorkerEnded, WorkerProcess
+from torchgate.engine.current_run import WorkerEnded
+from torchgate.engine.version_workers import VersionWorkers
+from torchgate.engine.worker_process import LoadRefused, WorkerProcess
 from torchgate.engine.worker_states import WorkerState
-
-if TYPE_CHECKING:
-    from torchgate.engine.replicas import Replicas
 
 _log = logging.getLogger("torchgate.engine")
 
@@ -30,16 +29,17 @@ class Quarantine:
     standby serves for both.
 
     Args:
-        replicas: of the version.
+        workers: how one comes to hold the version.
+        promote: gives a loaded worker to an empty place; False where none is empty.
     """
 
-    def __init__(self, replicas: Replicas) -> None:
-        self._replicas = replicas
+    def __init__(self, workers: VersionWorkers, promote: Callable[[WorkerProcess], bool]) -> None:
+        self._workers = workers
+        self._promote = promote
         self._worker: WorkerProcess | None = None
         self._coming: WorkerProcess | None = None
         self._turn = asyncio.Lock()
         self._linger: asyncio.Handle | None = None
-        self._stopping: set[asyncio.Task[None]] = set()
 
     async def run(self, batch: Batch) -> BatchAnswer:
         """Run one request's batch alone.
@@ -51,7 +51,7 @@ class Quarantine:
             self._stay()
             worker = await self._ready_worker()
             try:
-                return await self._replicas.run_on(worker, batch, lambda _: None)
+                return await self._workers.run_on(worker, batch, lambda _: None)
             finally:
                 loop = asyncio.get_running_loop()
                 self._linger = loop.call_soon(self._spare)
@@ -81,13 +81,12 @@ class Quarantine:
             raise _none_to_be_had(error) from None
 
     async def _loaded_worker(self) -> WorkerProcess:
-        replicas = self._replicas
-        requested = replicas.standbys.request(replicas.threads, is_urgent=True)
+        requested = self._workers.request(is_urgent=True)
         try:
             worker = self._coming = await requested
-            await replicas.load(worker, "q")
+            await self._workers.load(worker, "q")
         except asyncio.CancelledError:
-            replicas.standbys.withdraw(requested, replicas.threads)
+            self._workers.withdraw(requested)
             raise
         except LoadRefused as error:
             raise _none_to_be_had(error) from None
@@ -102,7 +101,7 @@ class Quarantine:
         worker = self._worker
         if self._turn.locked() or worker is None or worker.state is not WorkerState.READY:
             return
-        if self._replicas.promote(worker):
+        if self._promote(worker):
             self._worker = None
         else:
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._end)
@@ -111,9 +110,7 @@ class Quarantine:
         self._linger = None
         worker, self._worker = self._worker, None
         if worker is not None:
-            task = asyncio.get_running_loop().create_task(worker.stop(1.0))
-            self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
+            self._workers.end(worker)
 
     def _stay(self) -> None:
         if self._linger is not None:

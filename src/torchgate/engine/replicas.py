@@ -7,35 +7,28 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchLost, StateListener
+from torchgate.contract.back_end import Batch, BatchAnswer, StateListener
 from torchgate.contract.clock import Clock
-from torchgate.contract.errors import BodyTooLarge, ModelNotReady, Overloaded
+from torchgate.contract.errors import ModelNotReady
 from torchgate.contract.inference import ModelState
-from torchgate.contract.os_services import Child, Section
-from torchgate.contract.worker_wire import Load, LoadFailed, WireError
+from torchgate.engine.current_run import WorkerEnded
 from torchgate.engine.quarantine import Quarantine
-from torchgate.engine.running_batch import OutputSpace, PlacedBatch
-from torchgate.engine.section_memory import SectionMemory, SectionPiece
+from torchgate.engine.ready_workers import ReadyWorkers
+from torchgate.engine.section_memory import SectionPiece
 from torchgate.engine.settings import EngineSettings
-from torchgate.engine.standbys import Standbys
 from torchgate.engine.supervisor import RestartBudget
-from torchgate.engine.worker_process import LoadRefused, WorkerEnded, WorkerProcess
+from torchgate.engine.version_workers import VersionWorkers
+from torchgate.engine.worker_process import LoadRefused, WorkerProcess
 
 _log = logging.getLogger("torchgate.engine")
-
-_STOP_GRACE_S = 1.0
-"""For a worker that runs nothing to end by itself."""
 
 
 class Replicas:
     """Everything that one version has in local workers.
 
     Args:
-        artifact: the version.
-        section: where all its tensors lie; the first half is for inputs. Closed here.
-        standbys: where workers come from.
+        workers: how one comes to hold the version; closed here.
         settings: restart budget.
-        threads: of each worker.
         clock: monotonic.
         listener: told of each change.
         on_lifecycle: told (worker's name, activity, sentence).
@@ -43,47 +36,30 @@ class Replicas:
     Process: the event loop only.
     """
 
-    def __init__(  # noqa: PLR0913 - each of its parts once, by keyword
+    def __init__(
         self,
-        artifact: Artifact,
-        section: Section,
-        standbys: Standbys,
+        workers: VersionWorkers,
         settings: EngineSettings,
         *,
-        threads: int,
         clock: Clock,
         listener: StateListener,
         on_lifecycle: Callable[[str, str, str], None],
     ) -> None:
-        self.artifact = artifact
-        self.standbys = standbys
-        self.threads = threads
-        self._section = section
+        self.artifact = workers.artifact
+        self.ready = ReadyWorkers()
+        self.live: set[WorkerProcess] = set()
+        self._workers = workers
         self._clock = clock
         self._listener = listener
         self._on_lifecycle = on_lifecycle
         self._window_s = settings.restart_window_s
         self._budget = RestartBudget(settings.restart_budget, settings.restart_window_s, settings.restart_delay_s)
-        half = len(section.view) // 2
-        half -= half % 4096
-        self._inputs = SectionMemory(section.view, 0, half)
-        self._outputs = OutputSpace(
-            SectionMemory(section.view, half, len(section.view) - half),
-            section.view,
-            artifact.signature,
-            takes_batches=artifact.max_batch_size > 0,
-        )
-        self._live: set[WorkerProcess] = set()
-        self._idle: deque[WorkerProcess] = deque()
-        self._wanting: deque[asyncio.Future[WorkerProcess]] = deque()
         self._vacant: deque[asyncio.Future[WorkerProcess]] = deque()
-        self._quarantine = Quarantine(self)
+        self._quarantine = Quarantine(workers, self._promote)
         self._places: list[asyncio.Task[None]] = []
         self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_served = False
         self._failure = ""
-        self._generation = 0
-        self._is_stopping = False
 
     async def start(self) -> None:
         """Fill the places; returns when the first is ready, or the version has failed."""
@@ -93,77 +69,25 @@ class Replicas:
         await asyncio.shield(self._settled)
 
     def reserve(self, length: int) -> SectionPiece:
-        """Memory for the inputs of one request.
-
-        Raises:
-            Overloaded, BodyTooLarge: as contract.back_end.BackEnd says.
-        """
-        piece = self._inputs.take(length)
-        if piece is not None:
-            return piece
-        name = f"Model '{self.artifact.ref.name}' version '{self.artifact.ref.version}'"
-        if length > self._inputs.length:
-            raise BodyTooLarge(
-                f"{name} has {self._inputs.length} bytes for inputs; this request has {length}. Send fewer rows."
-            )
-        raise Overloaded(f"{name} has no memory for inputs of {length} bytes now. Try again.", retry_after_s=1.0)
-
-    def free(self) -> int:
-        """Workers that could take a batch this moment."""
-        return len(self._idle)
+        """Memory for the inputs of one request, as VersionMemory.reserve says."""
+        return self._workers.memory.reserve(length)
 
     async def run(self, batch: Batch, *, quarantined: bool) -> BatchAnswer:
-        """Run a batch. Takes a free worker before it waits for anything, if there is one.
+        """Run a batch. Takes a ready worker before it waits for anything, if there is one.
 
         Raises:
             BatchLost, ModelNotReady: as contract.back_end.BackEnd says.
         """
         if quarantined:
             return await self._quarantine.run(batch)
-        worker = self._idle.popleft() if self._idle else await self._next_idle()
-        return await self.run_on(worker, batch, self._became_idle)
+        worker = self.ready.take_nowait()
+        if worker is None:
+            if self._failure and not self.live:
+                raise self._not_ready()
+            worker = await self.ready.take()
+        return await self._workers.run_on(worker, batch, self.ready.add)
 
-    async def run_on(
-        self, worker: WorkerProcess, batch: Batch, on_idle: Callable[[WorkerProcess], None]
-    ) -> BatchAnswer:
-        """Run a batch on a worker that is ready.
-
-        Raises:
-            BatchLost: see there.
-        """
-        placed = PlacedBatch(batch, self._outputs)
-        name = worker.name
-        try:
-            done = await worker.run(placed.message(), placed, self.artifact.max_run_s, on_idle)
-            return placed.answer(done, name)
-        except WireError as error:
-            worker.misbehaved(f"answered wrongly ({error})")
-            raise BatchLost(hung=False, worker=name) from None
-        except WorkerEnded as error:
-            raise BatchLost(hung=error.hung, worker=name) from None
-        finally:
-            placed.forget()
-
-    async def load(self, worker: WorkerProcess, place: str) -> None:
-        """Have a standby load the version.
-
-        Args:
-            place: `0`, `1` …, or `q` in quarantine; with the generation it names the worker.
-
-        Raises:
-            LoadRefused: it can't. WorkerEnded: it ended meanwhile.
-        """
-        self._generation += 1
-        name = f"{self.artifact.ref}/{place}#{self._generation}"
-        answer = await worker.load(name, self._load_message, self.artifact.load_timeout_s)
-        if isinstance(answer, LoadFailed):
-            if answer.detail:
-                _log.warning("%s: %s", name, answer.detail)
-            stopping = asyncio.get_running_loop().create_task(worker.stop(_STOP_GRACE_S))
-            stopping.add_done_callback(lambda _: None)
-            raise LoadRefused(answer.reason)
-
-    def promote(self, worker: WorkerProcess) -> bool:
+    def _promote(self, worker: WorkerProcess) -> bool:
         """Give a loaded worker to a place that still waits for one; False if none does."""
         while self._vacant:
             place = self._vacant.popleft()
@@ -172,60 +96,46 @@ class Replicas:
                 return True
         return False
 
-    def not_ready(self) -> ModelNotReady:
-        """Why nothing can run now."""
-        ref = self.artifact.ref
-        return ModelNotReady(
-            f"Model '{ref.name}' version '{ref.version}' can't run this now. Ask whoever runs this server.",
-            detail=self._failure,
-        )
-
     async def stop(self, grace_s: float) -> None:
         """End all workers after what they run, but at most so much later; then free the memory."""
-        self._is_stopping = True
         for place in self._places:
             place.cancel()
-        while self._wanting:
-            future = self._wanting.popleft()
-            if not future.done():
-                future.set_exception(self.not_ready())
-        workers = [*self._live, *self._quarantine.workers()]
+        self.ready.refuse(self._not_ready())
+        workers = [*self.live, *self._quarantine.workers()]
         await asyncio.gather(*(worker.stop(grace_s) for worker in workers))
         if self._places:
             await asyncio.wait(self._places)
         self._quarantine.close()
-        if not self._settled.done():
-            self._settled.set_result(None)
-        try:
-            self._section.close()
-        except BufferError:
-            # Somebody still reads an answer; the memory goes with the last view of it.
-            _log.debug("the section of %s is still looked at", self.artifact.ref)
+        self._settle()
+        await self._workers.close()
 
     async def _keep(self, index: int) -> None:
         """Keep one place filled, for as long as the version is loaded."""
+        while await self._live_once(str(index)):  # noqa: ASYNC110 - the sleep is a wait before a restart, not a poll
+            await asyncio.sleep(self._wait_before_restart())
+
+    async def _live_once(self, place: str) -> bool:
+        """One worker of a place from its beginning to its end; False when there must be no other after it."""
         try:
-            while True:
-                try:
-                    worker = await self._fill(str(index))
-                except (LoadRefused, WorkerEnded) as error:
-                    if not self._has_served:
-                        self._fail(str(error))
-                        return
-                    _log.error("%s: a replacement came to nothing: %s", self.artifact.ref, error)
-                else:
-                    self._joined(worker)
-                    reason = await asyncio.shield(worker.ended)
-                    self._left(worker, str(reason))
-                await asyncio.sleep(self._wait_before_restart())
-        finally:
-            if not self._places or all(place.done() for place in self._places):
-                self._settle()
+            worker = await self._fill(place)
+        except (LoadRefused, WorkerEnded) as error:
+            if self._has_served:
+                _log.error("%s: a replacement came to nothing: %s", self.artifact.ref, error)
+                return True
+            # The first attempt tells: what can't be loaded once can't be loaded the next time either.
+            self._failure = self._failure or str(error)
+            self._tell()
+            self._settle()
+            return False
+        self._joined(worker)
+        reason = await asyncio.shield(worker.ended)
+        self._left(worker, str(reason))
+        return True
 
     async def _fill(self, place: str) -> WorkerProcess:
         """A worker with the model: a fresh one that loads it, or one that quarantine can spare."""
         promoted: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        fresh = self.standbys.request(self.threads)
+        fresh = self._workers.request()
         self._vacant.append(promoted)
         try:
             await asyncio.wait({promoted, fresh}, return_when=asyncio.FIRST_COMPLETED)
@@ -233,12 +143,12 @@ class Replicas:
             if promoted in self._vacant:
                 self._vacant.remove(promoted)
             if not fresh.done() or promoted.done():
-                self.standbys.withdraw(fresh, self.threads)
+                self._workers.withdraw(fresh)
         if promoted.done():
             return promoted.result()
         worker = fresh.result()
         try:
-            await self.load(worker, place)
+            await self._workers.load(worker, place)
         except asyncio.CancelledError:
             worker.kill()
             raise
@@ -258,84 +168,38 @@ class Replicas:
         return self._window_s
 
     def _joined(self, worker: WorkerProcess) -> None:
-        self._live.add(worker)
+        self.live.add(worker)
         self._has_served = True
         self._failure = ""
         _log.info("%s is ready (process %d)", worker.name, worker.pid)
         self._on_lifecycle(worker.name, "start", f"Worker {worker.name} is ready as process {worker.pid}.")
-        self._became_idle(worker)
+        self.ready.add(worker)
         self._tell()
         self._settle()
 
     def _left(self, worker: WorkerProcess, reason: str) -> None:
-        self._live.discard(worker)
-        if worker in self._idle:
-            self._idle.remove(worker)
-        if not self._is_stopping:
-            _log.warning("%s; it is replaced", reason)
-            self._on_lifecycle(worker.name, "failure", f"{reason}.")
-            self._tell()
+        self.live.discard(worker)
+        self.ready.remove(worker)
+        _log.warning("%s; it is replaced", reason)
+        self._on_lifecycle(worker.name, "failure", f"{reason}.")
+        self._tell()
 
-    def worker_ended(self, worker: WorkerProcess) -> None:
-        """Called at once when a worker is lost: it must not be given another batch."""
-        if worker in self._idle:
-            self._idle.remove(worker)
-
-    def _became_idle(self, worker: WorkerProcess) -> None:
-        while self._wanting:
-            future = self._wanting.popleft()
-            if not future.done():
-                future.set_result(worker)
-                return
-        self._idle.append(worker)
-
-    async def _next_idle(self) -> WorkerProcess:
-        if self._failure or self._is_stopping:
-            raise self.not_ready()
-        future: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
-        self._wanting.append(future)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._became_idle(future.result())
-            raise
-
-    def _load_message(self, child: Child) -> Load:
-        artifact = self.artifact
-        return Load(
-            model=artifact.ref.name,
-            version=artifact.ref.version,
-            format=artifact.format,
-            folder=artifact.folder,
-            entry=artifact.entry,
-            signature=artifact.signature,
-            max_batch_size=artifact.max_batch_size,
-            device=artifact.device,
-            parameters=artifact.parameters,
-            warm_up=artifact.warm_up,
-            section_token=child.hand_over(self._section),
-            section_length=len(self._section.view),
-            idempotent=artifact.idempotent,
+    def _not_ready(self) -> ModelNotReady:
+        """Why nothing can run now."""
+        ref = self.artifact.ref
+        return ModelNotReady(
+            f"Model '{ref.name}' version '{ref.version}' can't run this now. Ask whoever runs this server.",
+            detail=self._failure,
         )
-
-    def _fail(self, reason: str) -> None:
-        if not self._failure:
-            self._failure = reason
-            self._tell()
-        self._settle()
 
     def _settle(self) -> None:
         if not self._settled.done():
             self._settled.set_result(None)
 
     def _tell(self) -> None:
-        ready = len(self._live)
+        ready = len(self.live)
         state: ModelState = "ready" if self._has_served else "loading"
         if self._failure and not ready:
             state = "failed"
-            while self._wanting:
-                future = self._wanting.popleft()
-                if not future.done():
-                    future.set_exception(self.not_ready())
+            self.ready.refuse(self._not_ready())
         self._listener(self.artifact.ref, state, self._failure if state == "failed" else "", ready)

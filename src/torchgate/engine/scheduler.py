@@ -96,7 +96,7 @@ class Scheduler:
             version.dispatcher.fail_all(self._stopping())
         await self._back_end.stop()
         for version in self._versions.values():
-            await version.dispatcher.close()
+            await version.dispatcher.close(self._stopping())
             version.change("unloaded", "the server has stopped", 0)
         if self._loading:
             await asyncio.wait(self._loading)

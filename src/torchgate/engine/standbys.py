@@ -7,7 +7,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from torchgate.engine.worker_process import WorkerEnded, WorkerProcess
+from torchgate.engine.current_run import WorkerEnded
+from torchgate.engine.worker_process import WorkerProcess
 
 _log = logging.getLogger("torchgate.engine")
 

@@ -22,13 +22,13 @@ class Statistics:
         self.mean_run_s = 0.0
         self.mean_requests = 1.0
 
-    def batch_done(self, batch: Sequence[Waiting], rows: int, answer: BatchAnswer, run_s: float) -> None:
+    def batch_done(self, batch: Sequence[Waiting], answer: BatchAnswer, run_s: float) -> None:
         """A batch came back.
 
         Args:
             run_s: from handing it over until it was back.
         """
-        record, requests = self.record, len(batch)
+        record, requests, rows = self.record, len(batch), batch[0].timing.batch_rows
         record.last_inference_ms = time.time_ns() // 1_000_000
         record.execution_count += 1
         self.mean_run_s += (run_s - self.mean_run_s) * (_MEAN_WEIGHT if self.mean_run_s else 1.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from torchgate.contract.clock import Clock
 from torchgate.contract.os_services import Child, Children, ChildSpec
@@ -27,38 +26,23 @@ from torchgate.contract.worker_wire import (
     decode_from_worker,
     encode,
 )
+from torchgate.engine.current_run import CurrentRun, RunningBatch, WorkerEnded
 from torchgate.engine.worker_output import WorkerOutput
 from torchgate.engine.worker_states import OVER, WorkerEvent, WorkerState, after
 
 _log = logging.getLogger("torchgate.engine")
 
+_ANSWERS = {
+    Hello: WorkerEvent.SAID_HELLO,
+    Loaded: WorkerEvent.LOADED,
+    LoadFailed: WorkerEvent.REFUSED_LOAD,
+}
 
-class WorkerEnded(Exception):
-    """A worker is gone, or never came; the text says how.
-
-    Args:
-        hung: it was killed because it outlived a time limit.
-    """
-
-    def __init__(self, sentence: str, *, hung: bool = False) -> None:
-        super().__init__(sentence)
-        self.hung = hung
+_LEVELS = {WorkerState.STOPPED: logging.DEBUG, WorkerState.FAILED: logging.WARNING}
 
 
 class LoadRefused(Exception):
     """The worker said why it can't load the model; trying again would say the same."""
-
-
-class RunningBatch(Protocol):
-    """Whose memory a run touches."""
-
-    def give_space(self, length: int, reply: Callable[[int, int], None]) -> None:
-        """Find room for outputs and call `reply` with offset and length, 0 where there is none; maybe later."""
-        ...
-
-    def over(self) -> None:
-        """The worker touches the memory no more. Called once, whatever became of the run."""
-        ...
 
 
 class WorkerProcess:
@@ -81,14 +65,12 @@ class WorkerProcess:
         self.is_gone: asyncio.Future[None] = loop.create_future()
         self._clock = clock
         self._on_ended = on_ended
-        self._on_idle: Callable[[WorkerProcess], None] | None = None
         self._output = WorkerOutput(lambda: self.name, clock)
         self._frames = Frames()
+        self._on_idle: Callable[[WorkerProcess], None] = lambda _: None
         self._child: Child | None = None
         self._answer: asyncio.Future[Hello | Loaded | LoadFailed] | None = None
-        self._batch: tuple[int, RunningBatch, asyncio.Future[RunDone]] | None = None
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._run_ends_at = float("inf")
+        self._run = CurrentRun(clock, lambda limit_s: self.misbehaved(f"ran for more than {limit_s:g} s", hung=True))
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, children: Children, spec: ChildSpec, timeout_s: float) -> None:
@@ -99,20 +81,17 @@ class WorkerProcess:
         """
         try:
             self._child = await children.start(spec, self, self._output.feed)
-        except OSError as error:
-            self._end(WorkerEvent.ENDED, WorkerEnded(f"a worker could not be started: {error}"))
+        except (OSError, asyncio.CancelledError) as error:
+            self._end(WorkerEvent.ENDED, WorkerEnded(f"a worker could not be started: {error!r}"))
             self.is_gone.set_result(None)
-            raise self.ended.result() from None
-        except asyncio.CancelledError:
-            self._end(WorkerEvent.ENDED, WorkerEnded("the server is stopping"))
-            self.is_gone.set_result(None)
+            if isinstance(error, OSError):
+                raise self.ended.result() from None
             raise
         self.pid = self._child.pid
         self._watch = asyncio.get_running_loop().create_task(self._wait(self._child))
         hello = await self._ask(None, timeout_s, "import torch")
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL_VERSION:
-            seen = hello.protocol if isinstance(hello, Hello) else type(hello).__name__
-            self.misbehaved(f"speaks protocol {seen}, we {PROTOCOL_VERSION}: two installations are mixed")
+            self.misbehaved(f"said {hello}, and we speak protocol {PROTOCOL_VERSION}: two installations are mixed")
             raise self.ended.result()
         _log.debug("%s is process %d: torch %s, Python %s", self.name, self.pid, hello.torch, hello.python)
 
@@ -127,14 +106,14 @@ class WorkerProcess:
         """
         self.name = name
         if self._child is None or not self._enter(WorkerEvent.GOT_LOAD):
-            raise self.ended.result() if self.ended.done() else WorkerEnded(f"{name} is {self.state}")
+            raise WorkerEnded(f"{name} could not load: it is {self.state}")
         try:
             load = message(self._child)
         except OSError as error:
             self.misbehaved(f"took no section: {error}")
             raise self.ended.result() from None
         answer = await self._ask(load, timeout_s, "load its model")
-        if isinstance(answer, Hello):
+        if isinstance(answer, Hello):  # the table forbids it
             raise self.ended.result()
         return answer
 
@@ -148,14 +127,10 @@ class WorkerProcess:
             on_idle: called when the worker is ready again.
         """
         if not self._enter(WorkerEvent.GOT_RUN):
-            raise WorkerEnded(f"{self.name} is {self.state} and was given a batch. This is a bug.")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[RunDone] = loop.create_future()
-        self._batch = (message.batch_id, batch, future)
+            batch.over()
+            raise WorkerEnded(f"{self.name} is {self.state}, and a batch came too late for it")
         self._on_idle = on_idle
-        self._run_ends_at = self._clock() + max_run_s
-        if self._watchdog is None:
-            self._watchdog = loop.call_later(max_run_s, self._look, max_run_s)
+        future = self._run.begin(message.batch_id, batch, max_run_s)
         self._send(message)
         return future
 
@@ -197,40 +172,28 @@ class WorkerProcess:
                 self._run_done(message)
             case NeedSpace():
                 self._need_space(message)
-            case Hello():
-                self._answered(WorkerEvent.SAID_HELLO, message)
-            case Loaded():
-                self._answered(WorkerEvent.LOADED, message)
-            case LoadFailed():
-                self._answered(WorkerEvent.REFUSED_LOAD, message)
+            case _:
+                self._answered(message)
 
     def _run_done(self, done: RunDone) -> None:
-        if self._batch is None or self._batch[0] != done.batch_id:
+        if done.batch_id != self._run.batch_id:
             self.misbehaved(f"answered batch {done.batch_id}, which it was not given")
-            return
-        _, batch, future = self._batch
-        if not self._enter(WorkerEvent.DONE_RUN):
-            return
-        self._batch = None
-        self._run_ends_at = float("inf")
-        batch.over()
-        if self._on_idle is not None and self.state is WorkerState.READY:
-            self._on_idle(self)
-        if not future.done():
-            future.set_result(done)
+        elif self._enter(WorkerEvent.DONE_RUN):
+            future = self._run.memory_over()
+            if self.state is WorkerState.READY:
+                self._on_idle(self)
+            if future is not None and not future.done():
+                future.set_result(done)
 
     def _need_space(self, need: NeedSpace) -> None:
-        if self._batch is None or self._batch[0] != need.batch_id:
-            self.misbehaved(f"wanted space for batch {need.batch_id}, which it was not given")
-            return
-        if not self._enter(WorkerEvent.NEEDED_SPACE):
-            return
-        self._run_ends_at = float("inf")  # the model has run; that we have no room is not its fault
         batch_id = need.batch_id
-        self._batch[1].give_space(need.length, lambda offset, length: self._send(Space(batch_id, offset, length)))
+        if batch_id != self._run.batch_id:
+            self.misbehaved(f"wanted space for batch {batch_id}, which it was not given")
+        elif self._enter(WorkerEvent.NEEDED_SPACE):
+            self._run.give_space(need.length, lambda offset, length: self._send(Space(batch_id, offset, length)))
 
-    def _answered(self, event: WorkerEvent, message: Hello | Loaded | LoadFailed) -> None:
-        if self._enter(event) and self._answer is not None and not self._answer.done():
+    def _answered(self, message: Hello | Loaded | LoadFailed) -> None:
+        if self._enter(_ANSWERS[type(message)]) and self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
 
     async def _ask(self, message: ToWorker | None, timeout_s: float, what: str) -> Hello | Loaded | LoadFailed:
@@ -260,17 +223,13 @@ class WorkerProcess:
 
     def _end(self, event: WorkerEvent, reason: WorkerEnded) -> None:
         state = after(self.state, event)
-        if state is not None:
-            self.state = state
+        self.state = state or self.state
         if self.ended.done():
             return
         self.ended.set_result(reason)
-        if self._watchdog is not None:
-            self._watchdog.cancel()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(reason)
-        if self._batch is not None and not self._batch[2].done():
-            self._batch[2].set_exception(reason)
+        self._run.lost(reason)
         self._on_ended(self)
 
     async def _wait(self, child: Child) -> None:
@@ -279,24 +238,9 @@ class WorkerProcess:
         was = self.state
         self._end(WorkerEvent.ENDED, WorkerEnded(f"{self.name} ended with exit code {code}"))
         self._output.close()
-        level = logging.WARNING if self.state is WorkerState.FAILED else logging.DEBUG
-        _log.log(level, "%s, process %d, ended while %s with exit code %d", self.name, self.pid, was, code)
-        if self._batch is not None:
-            self._batch[1].over()
-            self._batch = None
+        _log.log(_LEVELS[self.state], "%s, process %d, ended while %s: exit code %d", self.name, self.pid, was, code)
+        self._run.memory_over()
         self.is_gone.set_result(None)
-
-    def _look(self, max_run_s: float) -> None:
-        """Whether the run that is on now has outlived its limit: one timer for all runs of a worker, not one each."""
-        self._watchdog = None
-        if self._batch is None:
-            return
-        rest_s = self._run_ends_at - self._clock()
-        if rest_s <= 0:
-            self.misbehaved(f"ran for more than {max_run_s:g} s", hung=True)
-        else:
-            delay_s = min(max(rest_s, 0.001), max_run_s)
-            self._watchdog = asyncio.get_running_loop().call_later(delay_s, self._look, max_run_s)
 
     def _send(self, message: ToWorker) -> None:
         if self._child is not None:

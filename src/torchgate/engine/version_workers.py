@@ -1,0 +1,98 @@
+"""How a worker comes to hold one model version, and how it runs a batch of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchLost
+from torchgate.contract.worker_wire import LoadFailed, WireError
+from torchgate.engine.current_run import WorkerEnded
+from torchgate.engine.running_batch import PlacedBatch
+from torchgate.engine.standbys import Standbys
+from torchgate.engine.version_memory import VersionMemory
+from torchgate.engine.worker_process import LoadRefused, WorkerProcess
+
+_log = logging.getLogger("torchgate.engine")
+
+_STOP_GRACE_S = 1.0
+"""For a worker that runs nothing to end by itself."""
+
+
+class VersionWorkers:
+    """What replicas and quarantine of a version share.
+
+    Args:
+        artifact: the version.
+        memory: of the version.
+        standbys: where workers come from.
+        threads: of each worker.
+    """
+
+    def __init__(self, artifact: Artifact, memory: VersionMemory, standbys: Standbys, threads: int) -> None:
+        self.artifact = artifact
+        self.memory = memory
+        self._standbys = standbys
+        self._threads = threads
+        self._generation = 0
+        self._stopping: set[asyncio.Task[None]] = set()
+
+    def request(self, *, is_urgent: bool = False) -> asyncio.Future[WorkerProcess]:
+        """A standby, as Standbys.request says."""
+        return self._standbys.request(self._threads, is_urgent=is_urgent)
+
+    def withdraw(self, requested: asyncio.Future[WorkerProcess]) -> None:
+        """The standby is not needed after all."""
+        self._standbys.withdraw(requested, self._threads)
+
+    async def load(self, worker: WorkerProcess, place: str) -> None:
+        """Have a standby load the version.
+
+        Args:
+            place: `0`, `1` …, or `q` in quarantine; with the generation it names the worker.
+
+        Raises:
+            LoadRefused: it can't. WorkerEnded: it ended meanwhile.
+        """
+        self._generation += 1
+        name = f"{self.artifact.ref}/{place}#{self._generation}"
+        answer = await worker.load(name, self.memory.load_message, self.artifact.load_timeout_s)
+        if isinstance(answer, LoadFailed):
+            if answer.detail:
+                _log.warning("%s: %s", name, answer.detail)
+            self.end(worker)
+            raise LoadRefused(answer.reason)
+
+    async def run_on(
+        self, worker: WorkerProcess, batch: Batch, on_idle: Callable[[WorkerProcess], None]
+    ) -> BatchAnswer:
+        """Run a batch on a worker that is ready.
+
+        Raises:
+            BatchLost: see there.
+        """
+        placed = PlacedBatch(batch, self.memory.outputs)
+        name = worker.name
+        try:
+            done = await worker.run(placed.message(), placed, self.artifact.max_run_s, on_idle)
+            return placed.answer(done, name)
+        except WireError as error:
+            worker.misbehaved(f"answered wrongly ({error})")
+            raise BatchLost(hung=False, worker=name) from None
+        except WorkerEnded as error:
+            raise BatchLost(hung=error.hung, worker=name) from None
+        finally:
+            placed.forget()
+
+    def end(self, worker: WorkerProcess) -> None:
+        """It is needed no more; `close` waits until it is gone."""
+        task = asyncio.get_running_loop().create_task(worker.stop(_STOP_GRACE_S))
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    async def close(self) -> None:
+        """Wait for workers that are ending; then give the memory back."""
+        if self._stopping:
+            await asyncio.wait(self._stopping)
+        self.memory.close()
