@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tests.integration.system.server_project import KeyedProject
 from tests.rigs.http_connection import HttpConnection
+from tests.rigs.keyed_project import KeyedProject
 from tests.rigs.server_process import ServerProcess
 
 PRINCIPALS = 12
