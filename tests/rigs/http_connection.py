@@ -38,8 +38,8 @@ class HttpConnection:
         writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         await writer.drain()
 
-    async def receive(self) -> Answer:
-        """Read one answer.
+    async def receive(self, *, has_body: bool = True) -> Answer:
+        """Read one answer; one to HEAD has no body.
 
         Raises:
             ConnectionError, asyncio.IncompleteReadError: the server closed the connection instead.
@@ -49,7 +49,7 @@ class HttpConnection:
         reader = self._streams[0]
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        body = await reader.readexactly(int(headers.get("content-length", "0")) if has_body else 0)
         if headers.get("connection", "").lower() == "close":
             await self.close()
         return Answer(int(head[0].split()[1]), headers, body)

@@ -85,14 +85,12 @@ class FrontDoor:
         """As configured, for records."""
         return self.declaration.name
 
-    def examine(self, request: HttpRequest) -> Presented:
-        """What the request presents, or why it goes no further.
+    def examine(self, request: HttpRequest) -> None:
+        """Whether the request may go on at all, public routes included.
 
         Raises:
             InvalidRequest: Host, or a header that pretends to be another.
             ForeignPage: a page that is not ours made this request.
-            MalformedCredential: two credentials, or one that can't be read.
-            RejectedCredential: a scheme that this server does not know.
         """
         headers = request.headers
         _refuse_twins(headers)
@@ -101,7 +99,15 @@ class FrontDoor:
             _refuse_forwarded(headers)
         if self._refuses_foreign_pages:
             _refuse_foreign_page(headers)
-        return presented_credential(headers)
+
+    def presented(self, request: HttpRequest) -> Presented:
+        """What the request presents; asked only where somebody is to be proven.
+
+        Raises:
+            MalformedCredential: two credentials, or one that can't be read.
+            RejectedCredential: a scheme that this server does not know.
+        """
+        return presented_credential(request.headers)
 
     def _examine_host(self, headers: RequestHeaders) -> None:
         host = headers.single(b"host")
@@ -119,7 +125,7 @@ def presented_credential(headers: RequestHeaders) -> Presented:
     """The one credential of a request, or none.
 
     Raises:
-        MalformedCredential, RejectedCredential: as FrontDoor.examine.
+        MalformedCredential, RejectedCredential: as FrontDoor.presented.
     """
     authorization = headers.first(b"authorization")
     api_key = headers.first(b"x-api-key")

@@ -68,9 +68,9 @@ class RequestWay:
         route = match.route
         if route is not None:
             exchange.action = route.action
-        presented = services.front_door.examine(request)
+        services.front_door.examine(request)
         if not match.is_public:
-            exchange.principal = await self._authenticate(presented)
+            exchange.principal = await self._authenticate(services.front_door.presented(request))
         if route is None:
             raise match.problem or UnknownModel("Not Found.")
         if route.names_model:
