@@ -95,15 +95,20 @@ class Quarantine:
         self._worker = worker
         return worker
 
-    def _spare(self) -> None:
-        """No further suspect came in this turn: the worker may be of better use."""
-        self._stay()
+    def take_spare(self) -> WorkerProcess | None:
+        """The worker, where it waits for nothing but further suspects: a place needs it more."""
         worker = self._worker
         if self._turn.locked() or worker is None or worker.state is not WorkerState.READY:
-            return
-        if self._promote(worker):
-            self._worker = None
-        else:
+            return None
+        self._stay()
+        self._worker = None
+        return worker
+
+    def _spare(self) -> None:
+        """No further suspect came in this turn: the worker may be of better use."""
+        worker = self.take_spare()
+        if worker is not None and not self._promote(worker):
+            self._worker = worker
             self._linger = asyncio.get_running_loop().call_later(_LINGER_S, self._end)
 
     def _end(self) -> None:

@@ -134,6 +134,9 @@ class Replicas:
 
     async def _fill(self, place: str) -> WorkerProcess:
         """A worker with the model: a fresh one that loads it, or one that quarantine can spare."""
+        spare = self._quarantine.take_spare()
+        if spare is not None:
+            return spare
         promoted: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
         fresh = self._workers.request()
         self._vacant.append(promoted)
