@@ -144,7 +144,13 @@ def decode(body: list[bytes], json_bytes: int | None, model: ModelDescription) -
         return memoryview(memory)
 
     async def run() -> DecodedRequest:
-        stream = BodyStream(Chunks(body), None, MAX_BODY_BYTES, MAX_BODY_BYTES)
+        stream = BodyStream(
+            Chunks(body),
+            None,
+            max_body_bytes=MAX_BODY_BYTES,
+            max_inflated_bytes=MAX_BODY_BYTES,
+            max_json_bytes=MAX_BODY_BYTES,
+        )
         return await decode_request(stream, json_bytes, sum(map(len, body)), model, reserve)
 
     return asyncio.run(run()), bytes(memory)

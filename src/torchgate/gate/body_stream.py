@@ -41,15 +41,24 @@ class BodyStream:
     Args:
         body: as it comes.
         encoding: of Content-Encoding, or None.
-        max_body_bytes: as sent; max_inflated_bytes: after inflation.
+        max_body_bytes: as sent; max_inflated_bytes: after inflation; max_json_bytes: of the JSON part.
 
     Raises:
         InvalidRequest: an encoding that is neither gzip nor deflate.
     """
 
-    def __init__(self, body: Body, encoding: bytes | None, max_body_bytes: int, max_inflated_bytes: int) -> None:
+    def __init__(
+        self,
+        body: Body,
+        encoding: bytes | None,
+        *,
+        max_body_bytes: int,
+        max_inflated_bytes: int,
+        max_json_bytes: int,
+    ) -> None:
         self._body = body
         self._max_body_bytes = max_body_bytes
+        self._max_json_bytes = max_json_bytes
         self._inflater = _inflater(encoding, max_inflated_bytes)
         self._pending = b""
         self.received_bytes = 0
@@ -66,6 +75,31 @@ class BodyStream:
         while piece := await self._next():
             pieces.append(piece)
         return first if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_json(self, length: int | None) -> bytes:
+        """The JSON part: the next `length` bytes, or all where that is None.
+
+        Raises:
+            BodyTooLarge: it is longer than JSON may be. InvalidRequest: it ends before.
+        """
+        if length is not None and length > self._max_json_bytes:
+            raise self._json_too_large(length)
+        if length is not None:
+            return await self.read_exactly(length)
+        pieces: list[bytes] = []
+        total = 0
+        while piece := await self._next():
+            pieces.append(piece)
+            total += len(piece)
+            if total > self._max_json_bytes:
+                raise self._json_too_large(total)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _json_too_large(self, length: int) -> BodyTooLarge:
+        return BodyTooLarge(
+            f"The JSON part has {length} bytes or more; at most {self._max_json_bytes} are allowed. "
+            "Send large tensors as binary tensor data."
+        )
 
     async def read_exactly(self, length: int) -> bytes:
         """The next `length` bytes.

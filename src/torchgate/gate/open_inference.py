@@ -80,7 +80,7 @@ async def decode_request(
     """
     if json_bytes == 0:
         return await _decode_raw(stream, description, reserve)
-    text = await (stream.read_all() if json_bytes is None else stream.read_exactly(json_bytes))
+    text = await stream.read_json(json_bytes)
     request = parse_request(text)
     wishes = request_wishes(request.parameters, description)
     wanted = wanted_outputs(request, description, wishes.is_binary)

@@ -193,7 +193,13 @@ async def _admit(exchange: Exchange, announced: int) -> Permit:
 async def _read_and_decode(exchange: Exchange, permit: Permit, announced: int | None) -> DecodedRequest:
     headers, settings = exchange.request.headers, exchange.services.settings
     encoding = headers.single(b"content-encoding")
-    stream = BodyStream(exchange.request.body, encoding, settings.max_body_bytes, settings.max_inflated_bytes)
+    stream = BodyStream(
+        exchange.request.body,
+        encoding,
+        max_body_bytes=settings.max_body_bytes,
+        max_inflated_bytes=settings.max_inflated_bytes,
+        max_json_bytes=settings.max_json_bytes,
+    )
     json_bytes = json_length(headers.single(b"inference-header-content-length"))
     whole = None if stream.is_encoded else announced
     try:

@@ -129,7 +129,13 @@ async def _wants_ready(exchange: Exchange) -> bool:
     headers, settings = exchange.request.headers, exchange.services.settings
     limit = min(MAX_SMALL_BODY_BYTES, settings.max_body_bytes)
     announced_length(headers, limit)
-    stream = BodyStream(exchange.request.body, headers.single(b"content-encoding"), limit, limit)
+    stream = BodyStream(
+        exchange.request.body,
+        headers.single(b"content-encoding"),
+        max_body_bytes=limit,
+        max_inflated_bytes=limit,
+        max_json_bytes=limit,
+    )
     text = await stream.read_all()
     exchange.request_bytes = stream.received_bytes
     if not text:

@@ -27,6 +27,10 @@ class GateSettings(Settings):
     max_body_bytes: Annotated[int, pydantic.Field(ge=1024, le=2**31 - 1)] = 64 * MIB
     """Bytes of one request's body as sent; more is 413."""
 
+    max_json_bytes: Annotated[int, pydantic.Field(ge=1024, le=2**31 - 1)] = 32 * MIB
+    """Bytes of the JSON part of one inference request; more is 413. JSON is decoded in one go, in which nobody else is
+    served, and numbers take up to 16 times their text in memory: large tensors belong into binary tensor data."""
+
     max_inflated_bytes: Annotated[int, pydantic.Field(ge=1024, le=2**31 - 1)] = 64 * MIB
     """Bytes of one request's body after gzip or deflate are undone; more is 413."""
 
