@@ -142,12 +142,16 @@ class Replicas:
         self._vacant.append(promoted)
         try:
             await asyncio.wait({promoted, fresh}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._workers.withdraw(fresh)
+            if promoted.done():
+                self._workers.end(promoted.result())
+            raise
         finally:
             if promoted in self._vacant:
                 self._vacant.remove(promoted)
-            if not fresh.done() or promoted.done():
-                self._workers.withdraw(fresh)
         if promoted.done():
+            self._workers.withdraw(fresh)
             return promoted.result()
         worker = fresh.result()
         try:
