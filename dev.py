@@ -280,7 +280,7 @@ def progress(title: str) -> Iterator[None]:
 def remedy(output: str) -> str:
     """What to do about a failed step, guessed from its output."""
     if "ensurepip" in output:
-        return "This Python lacks a part of venv. Debian and Ubuntu: apt install python3-venv. Else: python.org's Python."
+        return "This Python lacks a part of venv. Debian, Ubuntu: apt install python3-venv. Else take python.org's."
     if any(sign in output for sign in ("Temporary failure in name", "getaddrinfo", "Max retries", "Connection", "dns")):
         return "The package index can't be reached: check the network or proxy (HTTPS_PROXY), then run this again."
     if "No space left" in output or "Errno 28" in output:
