@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from torchgate.contract.errors import Cancelled
+from torchgate.contract.errors import Cancelled, InvalidRequest
 from torchgate.gate.http_message import Disconnect, HttpRequest, RequestHeaders
 from torchgate.gate.request_way import RequestWay
 from torchgate.gate.routes import route_table
@@ -60,34 +60,38 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
     client = scope.get("client")
     has_body = b"content-length" in headers or b"transfer-encoding" in headers
     is_empty = not has_body or headers.first(b"content-length") == b"0"
-    disconnect: Disconnect | None = (scope.get("extensions") or {}).get(DISCONNECT_EXTENSION)
-    body = AsgiBody(receive, is_complete=is_empty)
+    given: Disconnect | None = (scope.get("extensions") or {}).get(DISCONNECT_EXTENSION)
+    disconnect = ReceivedDisconnect(receive) if given is None else given
+    body = AsgiBody(receive, disconnect, is_complete=is_empty)
     return HttpRequest(
         method=scope["method"],
         raw_path=raw_path.partition(b"?")[0],
         headers=headers,
         peer=client[0] if client else "",
         body=body,
-        disconnect=disconnect if disconnect is not None else ReceivedDisconnect(receive),
+        disconnect=disconnect,
     )
 
 
 class AsgiBody:
     """A body that comes by ASGI messages."""
 
-    __slots__ = ("_receive", "is_complete")
+    __slots__ = ("_disconnect", "_receive", "is_complete")
 
-    def __init__(self, receive: Receive, *, is_complete: bool) -> None:
+    def __init__(self, receive: Receive, disconnect: Disconnect, *, is_complete: bool) -> None:
         self._receive = receive
+        self._disconnect = disconnect
         self.is_complete = is_complete
 
     async def read(self) -> bytes:
         """Some of it.
 
         Raises:
-            Cancelled: the client went away.
+            Cancelled: the client went away. InvalidRequest: what it sends is no HTTP any more.
         """
-        message = await self._receive()
+        message = {} if self._disconnect.is_framing_broken else await self._receive()
+        if self._disconnect.is_framing_broken:
+            raise InvalidRequest("The body is framed as HTTP/1.1 does not allow.")
         if message["type"] == "http.disconnect":
             raise Cancelled("The client went away before its body was read.")
         if not message.get("more_body", False):
@@ -98,6 +102,8 @@ class AsgiBody:
 
 class ReceivedDisconnect:
     """Learns from the server's own messages that the client has gone; costs a task while it is watched."""
+
+    is_framing_broken = False  # other servers tell of it as of a client that went
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive

@@ -76,6 +76,11 @@ class Disconnect(Protocol):
     """Tells one watcher that the client has gone."""
 
     @property
+    def is_framing_broken(self) -> bool:
+        """Whether what the client sends as a body stopped being HTTP."""
+        ...
+
+    @property
     def gone(self) -> bool:
         """Whether it has."""
         ...

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from torchgate.gate.asgi import DISCONNECT_EXTENSION
@@ -46,12 +47,13 @@ class ConnectionLimits:
 
 
 class ConnectionDisconnect:
-    """Tells the one request that runs on a connection that its client has gone."""
+    """Tells the one request that runs on a connection that its client has gone, or sends what is no HTTP."""
 
-    __slots__ = ("_on_gone", "gone")
+    __slots__ = ("_on_gone", "gone", "is_framing_broken")
 
     def __init__(self) -> None:
         self.gone = False
+        self.is_framing_broken = False
         self._on_gone: Callable[[], object] | None = None
 
     def watch(self, on_gone: Callable[[], object]) -> None:
@@ -117,10 +119,19 @@ class OneWriteTransport:
             self._transport.write(held)
 
 
+class RestOfBody:
+    """Hears the parser that reads a body for which the first parser has given up; hands on what it hears."""
+
+    def __init__(self, on_body: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+        self.on_body = on_body
+        self.on_message_complete = on_end
+
+
 class GateProtocol(HttpToolsProtocol):
     """One connection."""
 
     limits: ConnectionLimits
+    none_open: asyncio.Event
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Set the socket up, and refuse the connection beyond the limit."""
@@ -132,6 +143,8 @@ class GateProtocol(HttpToolsProtocol):
         self._header_count = 0
         self._in_head = True
         self._too_large = False
+        self._is_last = False
+        self._is_deaf = False
         self._disconnect = ConnectionDisconnect()
         self._head_timer: asyncio.TimerHandle | None = None
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
@@ -145,20 +158,25 @@ class GateProtocol(HttpToolsProtocol):
         self._unwatch_head()
         super().connection_lost(exc)
         self._disconnect.tell()
+        if not self.connections:
+            self.none_open.set()
 
     def data_received(self, data: bytes) -> None:
         """Parse, and see that heads don't take for ever."""
-        if self.transport.is_closing():
+        if self._is_deaf or self.transport.is_closing():
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_on(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(431 if self._too_large else 400)
         if not self._in_head:
             self._unwatch_head()
-        elif self._head_timer is None and self._head_bytes and not self.transport.is_closing():
+        elif self._head_timer is None and self._is_idle() and not self.transport.is_closing():
+            # uvicorn has stopped its keep-alive timer for these bytes, be they half a word or an empty line.
             self._watch_head()
-
-    def send_400_response(self, msg: str) -> None:
-        """What is no HTTP, or too much of it, is answered in our shape."""
-        self._refuse(431 if self._too_large else 400)
 
     def on_message_begin(self) -> None:
         """A new head."""
@@ -188,12 +206,41 @@ class GateProtocol(HttpToolsProtocol):
         self._in_head = False
         self._unwatch_head()
         super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self._is_last = True
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The request is complete; what follows is another head."""
+        if self._is_last:
+            return  # the parser believes that another protocol follows: see _read_on
         super().on_message_complete()
         self._head_bytes = 0
         self._in_head = True
+
+    def _read_on(self, rest: bytes) -> None:
+        """Read the body of a request that offers an upgrade, which this server never takes.
+
+        The parser takes such a body for another protocol. Were it to go on, it would read the body as the next request:
+        a smuggler's gift. So a second parser reads the body alone, and this request is the last of its connection.
+        Java's client offers `h2c` with its first request, body and all.
+        """
+        framing = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
+        self.parser = httptools.HttpRequestParser(RestOfBody(self.on_body, self._end_last))
+        lines = b"".join(b"%s: %s\r\n" % header for header in framing)
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + lines + b"\r\n")
+            self.parser.feed_data(rest)
+        except httptools.HttpParserError:
+            self._refuse(400)
+
+    def _end_last(self) -> None:
+        """The last request of this connection is complete; what follows it is not heard."""
+        self._is_deaf = True
+        super().on_message_complete()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
@@ -218,9 +265,9 @@ class GateProtocol(HttpToolsProtocol):
             self._refuse(408)
 
     def _refuse(self, status: int) -> None:
-        """Answer before there is a request, and close; an answer that is being made keeps its place and is cut."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.abort()  # two answers must never be mixed on one connection
+        """Answer what is no request, and close. Two answers must never be mixed on one connection."""
+        if not self._is_idle():
+            self._break_off()
             return
         sentence, code = _SENTENCES[status]
         request_id = os.urandom(16).hex()
@@ -231,3 +278,13 @@ class GateProtocol(HttpToolsProtocol):
         ) % (status, _REASONS[status], len(body), request_id.encode("ascii"))
         self.transport.write(head + body)
         self.transport.close()
+
+    def _break_off(self) -> None:
+        """What is no HTTP came after the head of a request: it is told its body is broken, and is the last here."""
+        self._is_deaf = True
+        if self.pipeline or not self.cycle.more_body:
+            self.transport.abort()
+            return
+        self._disconnect.is_framing_broken = True
+        self.cycle.keep_alive = False
+        self.cycle.message_event.set()

@@ -40,12 +40,13 @@ class HttpServer:
         self._bind = settings.bind if bind is None else bind
         self._socket: socket.socket | None = None
         self._date_timer: asyncio.TimerHandle | None = None
+        self._none_open = asyncio.Event()
         limits = ConnectionLimits(
             max_header_bytes=settings.max_header_bytes,
             max_connections=settings.max_connections,
             head_timeout_s=settings.head_timeout_s,
         )
-        protocol = type("BoundGateProtocol", (GateProtocol,), {"limits": limits})
+        protocol = type("BoundGateProtocol", (GateProtocol,), {"limits": limits, "none_open": self._none_open})
         self._config = Config(
             application,
             http=protocol,
@@ -93,6 +94,8 @@ class HttpServer:
         if self._socket is None:
             return
         state = self._server.server_state
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + (self._settings.drain_s if drain_s is None else drain_s)
         for listener in self._server.servers:
             listener.close()
         self._socket.close()
@@ -100,7 +103,12 @@ class HttpServer:
             connection.shutdown()
         running = set(state.tasks)
         if running:
-            await asyncio.wait(running, timeout=self._settings.drain_s if drain_s is None else drain_s)
+            await asyncio.wait(running, timeout=max(0.0, ends_at - loop.time()))
+        self._none_open.clear()
+        if state.connections:
+            # Their last answers are on the way: closing sends what is buffered, aborting would throw it away.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_open.wait(), max(0.0, ends_at - loop.time()))
         for connection in list(state.connections):
             with contextlib.suppress(AttributeError):  # a connection that has no transport yet
                 connection.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from typing import Any
 
@@ -23,6 +24,9 @@ COMPRESSION_LEVEL = 1
 
 THREAD_FROM_BYTES = 64 * 1024
 """From here an answer is compressed in a thread: zlib lets go of the interpreter, and takes longer than a hand-over."""
+
+
+_WEIGHT_OF_NOTHING = re.compile(rb"q\s*=\s*0(\.0*)?")
 
 
 def encode_answer(
@@ -78,7 +82,7 @@ def accepted_encoding(accept_encoding: bytes) -> bytes | None:
     """
     for choice in accept_encoding.lower().split(b","):
         coding, _, weight = choice.partition(b";")
-        if coding.strip() in (b"gzip", b"deflate") and weight.strip().rstrip(b"0").rstrip(b".") not in (b"q=", b"q"):
+        if coding.strip() in (b"gzip", b"deflate") and not _WEIGHT_OF_NOTHING.fullmatch(weight.strip()):
             return coding.strip()
     return None
 

@@ -138,7 +138,7 @@ def _examine_count(name: str, datatype: str, shape: tuple[int, ...], count: int,
         raise InvalidRequest(
             f"The data of input '{name}' have {commas + 1} values; its shape {list(shape)} needs {count}."
         )
-    if not count and commas > MAX_EMPTY_BRACKETS:
+    if not count and (commas > MAX_EMPTY_BRACKETS or text.translate(None, b"[], \t\r\n")):
         raise InvalidRequest(f"The shape {list(shape)} of input '{name}' holds no values; its data do.")
 
 

@@ -27,9 +27,9 @@ async def drain_refused(request: HttpRequest, max_bytes: int) -> bool:
     drained = 0
     try:
         async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while not request.body.is_complete and drained <= max_bytes:
+            while not request.body.is_complete and drained < max_bytes:
                 drained += len(await request.body.read())
-    except (TimeoutError, Cancelled):
+    except (TimeoutError, Cancelled, InvalidRequest):
         return False
     return request.body.is_complete
 

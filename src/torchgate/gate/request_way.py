@@ -35,6 +35,9 @@ from torchgate.gate.problems import internal_response, problem_response
 from torchgate.gate.route import RouteTable
 from torchgate.gate.services import GateServices
 
+NOT_DRAINED = frozenset({"body_too_slow", "deadline_exceeded", "cancelled"})
+"""Refusals of a body that does not come: waiting for the rest of it would only make them later."""
+
 _log = logging.getLogger("torchgate.gate")
 
 
@@ -57,7 +60,9 @@ class RequestWay:
             response = internal_response(exchange.request_id)
         response = await self._settle(exchange, response)
         if not request.body.is_complete:
-            response.closes = not await drain_refused(request, self._services.settings.refusal_drain_bytes)
+            response.closes = response.code in NOT_DRAINED or not await drain_refused(
+                request, self._services.settings.refusal_drain_bytes
+            )
         return response
 
     async def _pass(self, exchange: Exchange) -> HttpResponse:
@@ -140,9 +145,10 @@ async def infer(exchange: Exchange) -> HttpResponse:
     settings = services.settings
     announced = announced_length(headers, settings.max_body_bytes)
     header_span_s = header_timeout_s(headers.single(b"x-request-timeout-ms"))
+    body_until = None if header_span_s is None else exchange.arrived_at + header_span_s
     permit = await _admit(exchange, settings.max_body_bytes if announced is None else announced)
     try:
-        decoded = await _read_and_decode(exchange, permit, announced)
+        decoded = await _read_and_decode(exchange, permit, announced, body_until)
         exchange.rows = decoded.rows
         await exchange.authorise(
             Resource(model=exchange.ref), RequestFacts(rows=decoded.rows, body_bytes=exchange.request_bytes)
@@ -190,7 +196,10 @@ async def _admit(exchange: Exchange, announced: int) -> Permit:
     return engine.admit(exchange.known_description().ref, principal, announced)
 
 
-async def _read_and_decode(exchange: Exchange, permit: Permit, announced: int | None) -> DecodedRequest:
+async def _read_and_decode(
+    exchange: Exchange, permit: Permit, announced: int | None, body_until: float | None
+) -> DecodedRequest:
+    """The request in the body, which has its own time limit and never outlives the client's deadline."""
     headers, settings = exchange.request.headers, exchange.services.settings
     encoding = headers.single(b"content-encoding")
     stream = BodyStream(
@@ -202,10 +211,15 @@ async def _read_and_decode(exchange: Exchange, permit: Permit, announced: int | 
     )
     json_bytes = json_length(headers.single(b"inference-header-content-length"))
     whole = None if stream.is_encoded else announced
+    limit_s = settings.body_timeout_s
+    if body_until is not None:
+        limit_s = min(limit_s, body_until - exchange.services.clock())
     try:
-        async with asyncio.timeout(settings.body_timeout_s):
+        async with asyncio.timeout(limit_s):
             return await decode_request(stream, json_bytes, whole, exchange.known_description(), permit.reserve)
     except TimeoutError:
+        if limit_s < settings.body_timeout_s:
+            raise DeadlineExceeded("The request timeout passed before its body was read.") from None
         raise BodyTooSlow(f"The body did not arrive within {settings.body_timeout_s:g} s.") from None
     finally:
         exchange.request_bytes = stream.received_bytes
