@@ -20,6 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 DISCONNECT_EXTENSION = "torchgate.disconnect"
 """Scope extension by which our own server hands over a Disconnect; other servers are asked by a task."""
 
+BODY_HERE_EXTENSION = "torchgate.body_is_here"
+"""Scope extension by which our own server tells whether all of the body has arrived: () -> bool."""
+
 
 class GateApp:
     """The gate; serves alone, or mounted in another application.
@@ -60,9 +63,10 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
     client = scope.get("client")
     has_body = b"content-length" in headers or b"transfer-encoding" in headers
     is_empty = not has_body or headers.first(b"content-length") == b"0"
-    given: Disconnect | None = (scope.get("extensions") or {}).get(DISCONNECT_EXTENSION)
+    extensions = scope.get("extensions") or {}
+    given: Disconnect | None = extensions.get(DISCONNECT_EXTENSION)
     disconnect = ReceivedDisconnect(receive) if given is None else given
-    body = AsgiBody(receive, disconnect, is_complete=is_empty)
+    body = AsgiBody(receive, disconnect, extensions.get(BODY_HERE_EXTENSION), is_complete=is_empty)
     return HttpRequest(
         method=scope["method"],
         raw_path=raw_path.partition(b"?")[0],
@@ -76,12 +80,20 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
 class AsgiBody:
     """A body that comes by ASGI messages."""
 
-    __slots__ = ("_disconnect", "_receive", "is_complete")
+    __slots__ = ("_disconnect", "_is_here", "_receive", "is_complete")
 
-    def __init__(self, receive: Receive, disconnect: Disconnect, *, is_complete: bool) -> None:
+    def __init__(
+        self, receive: Receive, disconnect: Disconnect, is_here: Callable[[], bool] | None, *, is_complete: bool
+    ) -> None:
         self._receive = receive
         self._disconnect = disconnect
+        self._is_here = is_here
         self.is_complete = is_complete
+
+    @property
+    def is_here(self) -> bool:
+        """Whether all of it has arrived."""
+        return self._is_here is not None and self._is_here()
 
     async def read(self) -> bytes:
         """Some of it.

@@ -86,13 +86,13 @@ class BodyStream:
             raise self._json_too_large(length)
         if length is not None:
             return await self.read_exactly(length)
-        pieces: list[bytes] = []
-        total = 0
-        while piece := await self._next():
+        pieces = [await self._next()]
+        total = len(pieces[0])
+        while total <= self._max_json_bytes and not self._is_over and (piece := await self._next()):
             pieces.append(piece)
             total += len(piece)
-            if total > self._max_json_bytes:
-                raise self._json_too_large(total)
+        if total > self._max_json_bytes:
+            raise self._json_too_large(total)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _json_too_large(self, length: int) -> BodyTooLarge:
@@ -143,8 +143,13 @@ class BodyStream:
         Raises:
             InvalidRequest: something does.
         """
-        if await self._next():
+        if not self._is_over and await self._next():
             raise InvalidRequest("The body goes on after the tensors that its JSON part announces.")
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more can come, known without asking."""
+        return self._body.is_complete and not self._pending and self._inflater is None
 
     async def _next(self) -> bytes:
         """The next piece, empty at the end."""

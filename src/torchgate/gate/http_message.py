@@ -63,6 +63,11 @@ class Body(Protocol):
         """Whether all of it has been read here; true from the start where there is none."""
         ...
 
+    @property
+    def is_here(self) -> bool:
+        """Whether all of it has arrived, so that reading it waits for nobody; False where that is not known."""
+        ...
+
     async def read(self) -> bytes:
         """Some of it, cut anywhere; may be empty before the end.
 

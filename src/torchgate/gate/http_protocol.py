@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from torchgate.gate.asgi import DISCONNECT_EXTENSION
+from torchgate.gate.asgi import BODY_HERE_EXTENSION, DISCONNECT_EXTENSION
 from torchgate.gate.problems import problem_body
 
 MAX_HEADERS = 200
@@ -184,8 +184,8 @@ class GateProtocol(HttpToolsProtocol):
         self._header_count = 0
         self._in_head = True
         super().on_message_begin()
-        extensions: dict[str, Any] = {DISCONNECT_EXTENSION: self._disconnect}
-        self.scope["extensions"] = extensions
+        self._extensions: dict[str, Any] = {DISCONNECT_EXTENSION: self._disconnect}
+        self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:
         """Some of the target."""
@@ -206,6 +206,8 @@ class GateProtocol(HttpToolsProtocol):
         self._in_head = False
         self._unwatch_head()
         super().on_headers_complete()
+        cycle = self.cycle
+        self._extensions[BODY_HERE_EXTENSION] = lambda: not cycle.more_body
         if self.parser.should_upgrade():
             self._is_last = True
             self.cycle.keep_alive = False

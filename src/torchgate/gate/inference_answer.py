@@ -52,6 +52,8 @@ def encode_answer(
     if client_id is not None:
         answer["id"] = client_id
     text = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:  # what orjson makes of NaN and the infinities; looked for in the text, it costs next to nothing
+        _examine_finite(response, wanted)
     if not any(output.is_binary for output in wanted):
         return json_response(200, text)
     headers = [
@@ -98,10 +100,16 @@ def _json_data(tensor: PlacedTensor, data: memoryview) -> Any:
             return [str(element, "utf-8") for element in elements(data)]
         except UnicodeDecodeError:
             raise _needs_binary(tensor, "holds bytes that are not UTF-8 text") from None
-    values = numpy.frombuffer(data, NUMPY_TYPES[tensor.datatype])
-    if tensor.datatype in ("FP32", "FP64") and not numpy.isfinite(values).all():
-        raise _needs_binary(tensor, "holds NaN or an infinity")
-    return values
+    return numpy.frombuffer(data, NUMPY_TYPES[tensor.datatype])
+
+
+def _examine_finite(response: InferenceResponse, wanted: tuple[WantedOutput, ...]) -> None:
+    for tensor, output in zip(response.outputs, wanted, strict=True):
+        if output.is_binary or tensor.datatype not in ("FP32", "FP64"):
+            continue
+        data = response.payload[tensor.offset : tensor.offset + tensor.length]
+        if not numpy.isfinite(numpy.frombuffer(data, NUMPY_TYPES[tensor.datatype])).all():
+            raise _needs_binary(tensor, "holds NaN or an infinity")
 
 
 def _needs_binary(tensor: PlacedTensor, reason: str) -> InvalidRequest:

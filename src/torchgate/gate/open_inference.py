@@ -216,7 +216,7 @@ def _examine_shape(given: InputJson, spec: TensorSpec, shape: tuple[int, ...], m
     except ValueError as error:
         raise InvalidRequest(f"The shape of input '{spec.name}' is impossible: {error}.") from None
     row_shape = shape[1:] if max_batch_size else shape
-    if (max_batch_size and not shape) or not spec.admits(row_shape):
+    if (max_batch_size and not shape) or (row_shape != spec.shape and not spec.admits(row_shape)):
         wanted = [-1, *spec.shape] if max_batch_size else list(spec.shape)
         raise InvalidRequest(f"Input '{spec.name}' has shape {list(shape)}; the model takes {wanted}.")
     if max_batch_size and not 1 <= shape[0] <= max_batch_size:

@@ -214,9 +214,12 @@ async def _read_and_decode(
     limit_s = settings.body_timeout_s
     if body_until is not None:
         limit_s = min(limit_s, body_until - exchange.services.clock())
+    reading = decode_request(stream, json_bytes, whole, exchange.known_description(), permit.reserve)
     try:
+        if exchange.request.body.is_here:
+            return await reading  # waits for nobody, so that it needs no timer
         async with asyncio.timeout(limit_s):
-            return await decode_request(stream, json_bytes, whole, exchange.known_description(), permit.reserve)
+            return await reading
     except TimeoutError:
         if limit_s < settings.body_timeout_s:
             raise DeadlineExceeded("The request timeout passed before its body was read.") from None
