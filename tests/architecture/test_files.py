@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.architecture.source_tree import REPOSITORY
 
 FOLDERS = (".ci", "benchmarks", "docs", "examples", "src", "tests", "tools")
-NOT_OURS = {"__pycache__", "node_modules", ".mypy_cache", ".ruff_cache", ".hypothesis", "dist", "build"}
+NOT_OURS = {".git", "__pycache__", "node_modules", ".mypy_cache", ".ruff_cache", ".hypothesis", "dist", "build"}
 TEXT = {".py", ".md", ".toml", ".json", ".txt", ".js", ".mjs", ".cjs", ".cfg", ".ini", ".yml", ".yaml", ""}
 
 _TRACES = (
@@ -25,7 +25,7 @@ WORKPLACE = re.compile("|".join(_TRACES))
 
 def _files() -> Iterator[Path]:
     for path in REPOSITORY.iterdir():
-        if path.is_file() and path.suffix in TEXT:
+        if path.is_file() and path.suffix in TEXT and path.name not in NOT_OURS:
             yield path
     for folder in FOLDERS:
         for path in (REPOSITORY / folder).rglob("*"):

@@ -88,7 +88,7 @@ class InProcessEngine:
         """As the contract says."""
         return self.descriptions.get(ref)
 
-    def statistics(self, ref: ModelRef) -> ModelStatistics | None:
+    async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """Counts nothing but runs."""
         if ref not in self.descriptions:
             return None
@@ -98,7 +98,7 @@ class InProcessEngine:
         """As the contract says."""
         return tuple(self.descriptions[ref] for ref in sorted(self.descriptions))
 
-    def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> InProcessPermit:
+    async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> InProcessPermit:
         """Room for one."""
         description = self.descriptions.get(ref)
         if description is None:
@@ -121,7 +121,7 @@ class InProcessPermit:
         self._has_run = self._is_released = False
         engine.open_permits += 1
 
-    def reserve(self, length: int) -> memoryview:
+    async def reserve(self, length: int) -> memoryview:
         """Once."""
         if self._memory is not None or self._is_released:
             raise RuntimeError("a permit reserves once, and not after its release")

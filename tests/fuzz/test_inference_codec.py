@@ -139,7 +139,7 @@ def decode(body: list[bytes], json_bytes: int | None, model: ModelDescription) -
     """The decoded request, and the memory that it was written into."""
     memory = bytearray()
 
-    def reserve(length: int) -> memoryview:
+    async def reserve(length: int) -> memoryview:
         memory.extend(b"\xaa" * length)
         return memoryview(memory)
 

@@ -55,9 +55,9 @@ async def ask(
     ref = engine.resolve(model, None)
     assert ref is not None
     principal = person(key)
-    permit = engine.admit(ref, principal, 64)
+    permit = await engine.admit(ref, principal, 64)
     try:
-        permit.reserve(8 * len(numbers))[:] = struct.pack(f"<{len(numbers)}q", *numbers)
+        (await permit.reserve(8 * len(numbers)))[:] = struct.pack(f"<{len(numbers)}q", *numbers)
         response = await permit.run(number_request(numbers, principal, timeout_s=timeout_s))
         check(response, numbers, key)
         return response.timing
@@ -81,9 +81,9 @@ async def raw_ask(
     """Ask any model with one input; shape and bytes of each output."""
     ref = engine.resolve(model, None)
     assert ref is not None
-    permit: Permit = engine.admit(ref, person("ada"), len(data))
+    permit: Permit = await engine.admit(ref, person("ada"), len(data))
     try:
-        permit.reserve(len(data))[:] = data
+        (await permit.reserve(len(data)))[:] = data
         request = InferenceRequest("raw", person("ada"), (placed,), rows, monotonic_s() + 30.0)
         response = await permit.run(request)
         payload = bytes(response.payload)

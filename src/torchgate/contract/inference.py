@@ -133,7 +133,7 @@ class ModelStatistics(msgspec.Struct):
 class Permit(Protocol):
     """Room in the engine for one request, from the door until the answer is encoded."""
 
-    def reserve(self, length: int) -> memoryview:
+    async def reserve(self, length: int) -> memoryview:
         """Shared memory for the inputs: writable, `length` bytes, 64-byte aligned. Once per permit.
 
         Raises:
@@ -156,7 +156,10 @@ class Permit(Protocol):
 
 
 class Engine(Protocol):
-    """The engine, in this process or reached over a pipe."""
+    """The engine, in this process or reached over a pipe.
+
+    What each request reads comes from a picture that is kept here; what asks the engine itself is awaited.
+    """
 
     def resolve(self, name: str, version: str | None) -> ModelRef | None:
         """The model version that a request means, byte for byte; None if there is none. No version: the default."""
@@ -166,7 +169,7 @@ class Engine(Protocol):
         """None when the version is gone."""
         ...
 
-    def statistics(self, ref: ModelRef) -> ModelStatistics | None:
+    async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """None when the version is gone."""
         ...
 
@@ -174,7 +177,7 @@ class Engine(Protocol):
         """All versions, by name and version."""
         ...
 
-    def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
+    async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
         """Room for one request, decided before its body is read.
 
         Args:

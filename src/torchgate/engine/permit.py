@@ -54,7 +54,7 @@ class EnginePermit:
         self._has_run = False
         self._is_released = False
 
-    def reserve(self, length: int) -> memoryview:
+    async def reserve(self, length: int) -> memoryview:
         """Shared memory for the inputs. Once per permit.
 
         Raises:

@@ -114,7 +114,7 @@ class Scheduler:
         version = self._versions.get(ref)
         return version.description if version is not None else None
 
-    def statistics(self, ref: ModelRef) -> ModelStatistics | None:
+    async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """None when the version is gone."""
         version = self._versions.get(ref)
         return version.dispatcher.statistics.record if version is not None else None
@@ -123,7 +123,7 @@ class Scheduler:
         """All versions, by name and version."""
         return tuple([version.description for version in self._versions.values()])
 
-    def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
+    async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
         """Room for one request. The principal's quotas are asked here, once there are some.
 
         Raises:

@@ -60,7 +60,7 @@ async def model_config(exchange: Exchange) -> HttpResponse:
 async def model_statistics(exchange: Exchange) -> HttpResponse:
     """V2 statistics of this version."""
     ref = exchange.known_description().ref
-    found = exchange.services.engine.statistics(ref)
+    found = await exchange.services.engine.statistics(ref)
     if found is None:
         raise exchange.unknown_model()
     return json_response(200, orjson.dumps({"model_stats": [statistics_entry(ref, found)]}))

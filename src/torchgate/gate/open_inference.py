@@ -6,7 +6,7 @@ when its exact size is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -22,7 +22,7 @@ from torchgate.gate.json_tensors import JsonTensor, decode_data
 ALIGNMENT_BYTES = 64
 """Of each tensor in the reserved memory: a cache line, and what torch wants at most."""
 
-Reserve = Callable[[int], memoryview]
+Reserve = Callable[[int], Awaitable[memoryview]]
 
 
 class WantedOutput(msgspec.Struct, frozen=True):
@@ -90,7 +90,7 @@ async def decode_request(
         raise InvalidRequest(
             f"The inputs announce {binary_bytes} binary bytes; {announced - len(text)} come after the JSON part."
         )
-    view = reserve(_lay_out(sources))
+    view = await reserve(_lay_out(sources))
     await _fill(sources, view, stream)
     placed = {
         source.spec.name: PlacedTensor(
@@ -253,7 +253,7 @@ async def _decode_raw(stream: BodyStream, description: ModelDescription, reserve
     spec, shape, is_element = raw_shape(description, len(body))
     if is_element:
         body = len(body).to_bytes(4, "little") + body
-    view = reserve(len(body))
+    view = await reserve(len(body))
     view[:] = body
     wanted = tuple(WantedOutput(output.name, True) for output in description.signature.outputs)
     placed = PlacedTensor(spec.name, spec.datatype, shape, 0, len(body))

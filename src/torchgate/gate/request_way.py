@@ -190,10 +190,10 @@ async def _admit(exchange: Exchange, announced: int) -> Permit:
     if principal is None or exchange.ref is None:
         raise exchange.unknown_model()
     try:
-        return engine.admit(exchange.ref, principal, announced)
+        return await engine.admit(exchange.ref, principal, announced)
     except UnknownModel:
         await exchange.resolve()
-    return engine.admit(exchange.known_description().ref, principal, announced)
+    return await engine.admit(exchange.known_description().ref, principal, announced)
 
 
 async def _read_and_decode(

@@ -103,7 +103,7 @@ async def all_statistics(exchange: Exchange) -> HttpResponse:
     entries = [
         statistics_entry(description.ref, found)
         for description in await _readable(exchange)
-        if (found := engine.statistics(description.ref)) is not None
+        if (found := await engine.statistics(description.ref)) is not None
     ]
     return json_response(200, orjson.dumps({"model_stats": entries}))
 

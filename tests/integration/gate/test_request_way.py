@@ -224,7 +224,7 @@ async def test_metadata_config_and_statistics_have_the_shapes_that_clients_read(
 async def test_no_room_is_told_before_the_body_is_read(rig: GateRig, problem: TorchgateError, status: int) -> None:
     """Own quota 429, server 503, both with Retry-After; the connection goes on."""
 
-    def no_room(*_: object) -> None:
+    async def no_room(*_: object) -> None:
         raise problem
 
     rig.engine.admit = no_room  # type: ignore[method-assign,assignment]
@@ -243,11 +243,11 @@ async def test_a_version_that_goes_between_decision_and_permit_is_decided_anew(r
 
     real, gone = rig.engine.admit, []
 
-    def admit(ref, principal, announced):  # type: ignore[no-untyped-def]
+    async def admit(ref, principal, announced):  # type: ignore[no-untyped-def]
         if not gone:
             gone.append(ref)
             raise UnknownModel("gone")
-        return real(ref, principal, announced)
+        return await real(ref, principal, announced)
 
     rig.engine.admit = admit  # type: ignore[method-assign]
     answer = await ask(rig, "POST", DOUBLE, ALICE_KEY, ONE_ROW)

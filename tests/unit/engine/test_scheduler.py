@@ -79,7 +79,7 @@ async def test_starting_returns_at_once_and_loads_in_the_background():
     await engine.start()
     assert not engine.is_warm
     with pytest.raises(ModelNotReady, match="loading") as refused:
-        engine.admit(OWNER, person("ada"), 1)
+        await engine.admit(OWNER, person("ada"), 1)
     assert refused.value.retry_after_s
     await until(lambda: engine.is_warm)
     await engine.stop(0)
@@ -110,7 +110,7 @@ async def test_a_lone_request_waits_for_nobody():
 async def test_a_batch_waits_for_a_permit_that_is_on_its_way_at_most_its_delay():
     back_end = InProcessBackEnd()
     engine = await started(back_end)
-    slow_upload = engine.admit(OWNER, person("slow"), 100)
+    slow_upload = await engine.admit(OWNER, person("slow"), 100)
     timing = await ask(engine, [1])
     assert timing.queue_s >= 0.004
     slow_upload.release()
@@ -122,7 +122,7 @@ async def test_when_the_company_goes_away_nobody_waits_for_it():
     gate.set()
     back_end = InProcessBackEnd(gate=gate)
     engine = await started(back_end)
-    coming = engine.admit(OWNER, person("slow"), 100)
+    coming = await engine.admit(OWNER, person("slow"), 100)
     asked = asyncio.create_task(ask(engine, [1]))
     await asyncio.sleep(0)
     coming.release()
@@ -237,21 +237,21 @@ async def test_the_queue_is_bounded_in_requests():
 async def test_announced_bytes_are_bounded_at_the_door():
     """A client that announces much and sends nothing holds bytes, and no more than there are."""
     engine = await started(InProcessBackEnd())  # 512 KiB for inputs
-    permits = [engine.admit(OWNER, person("eve"), 200_000) for _ in range(2)]
+    permits = [await engine.admit(OWNER, person("eve"), 200_000) for _ in range(2)]
     with pytest.raises(Overloaded):
-        engine.admit(OWNER, person("eve"), 200_000)
+        await engine.admit(OWNER, person("eve"), 200_000)
     permits[0].release()
     permits[0].release()
-    engine.admit(OWNER, person("ada"), 200_000).release()
+    (await engine.admit(OWNER, person("ada"), 200_000)).release()
     permits[1].release()
     await engine.stop(1)
 
 
 async def test_an_unannounced_body_of_more_than_fits_is_refused_when_its_length_is_known():
     engine = await started(InProcessBackEnd())
-    permit = engine.admit(OWNER, person("ada"), 1 << 40)
+    permit = await engine.admit(OWNER, person("ada"), 1 << 40)
     with pytest.raises(BodyTooLarge):
-        permit.reserve(1 << 20)
+        await permit.reserve(1 << 20)
     permit.release()
     assert engine._versions[OWNER].room.held_bytes == 0
     await engine.stop(1)
@@ -266,12 +266,12 @@ async def test_more_rows_than_a_batch_can_have_are_refused():
 
 async def test_a_permit_reserves_once_and_runs_once():
     engine = await started(InProcessBackEnd())
-    permit = engine.admit(OWNER, person("ada"), 8)
+    permit = await engine.admit(OWNER, person("ada"), 8)
     with pytest.raises(RuntimeError):
         await permit.run(number_request([1], person("ada")))
-    permit.reserve(8)[:] = (5).to_bytes(8, "little")
+    (await permit.reserve(8))[:] = (5).to_bytes(8, "little")
     with pytest.raises(RuntimeError):
-        permit.reserve(8)
+        await permit.reserve(8)
     check(await permit.run(number_request([5], person("ada"))), [5], "ada")
     with pytest.raises(RuntimeError):
         await permit.run(number_request([5], person("ada")))
@@ -286,7 +286,7 @@ async def test_a_broken_model_is_failed_with_its_reason_and_the_others_serve():
     assert broken is not None
     assert (broken.state, broken.reason) == ("failed", "it is broken")
     with pytest.raises(ModelNotReady) as refused:
-        engine.admit(ModelRef("broken", "1"), person("ada"), 1)
+        await engine.admit(ModelRef("broken", "1"), person("ada"), 1)
     assert "it is broken" not in refused.value.sentence, "the reason is for those who may read it"
     await ask(engine, [1])
     assert {(event.activity, event.subject) for event in events} == {
@@ -318,9 +318,9 @@ async def test_names_are_resolved_byte_for_byte():
     for name, version in (("Owner", None), ("owner", "01"), ("owner", "2"), ("nobody", None), ("", None)):
         assert engine.resolve(name, version) is None
     assert engine.describe(ModelRef("owner", "2")) is None
-    assert engine.statistics(ModelRef("owner", "2")) is None
+    assert await engine.statistics(ModelRef("owner", "2")) is None
     with pytest.raises(UnknownModel):
-        engine.admit(ModelRef("owner", "2"), person("ada"), 1)
+        await engine.admit(ModelRef("owner", "2"), person("ada"), 1)
     await engine.stop(1)
 
 
@@ -332,7 +332,7 @@ async def test_stopping_finishes_what_was_admitted_and_takes_no_more():
     stopping = asyncio.create_task(engine.stop(30))
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="stopping") as refused:
-        engine.admit(OWNER, person("late"), 1)
+        await engine.admit(OWNER, person("late"), 1)
     assert refused.value.retry_after_s
     gate.set()
     assert (await asked).attempts == 1
@@ -363,7 +363,7 @@ async def test_statistics_count_what_happened():
     await ask(engine, [1, 2])
     with pytest.raises(ModelError):
         await ask(engine, [RAISES])
-    found = engine.statistics(OWNER)
+    found = await engine.statistics(OWNER)
     assert found is not None
     assert (found.inference_count, found.execution_count) == (2, 2)
     assert (found.success.count, found.fail.count, found.queue.count) == (1, 1, 1)
