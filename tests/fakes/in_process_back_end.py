@@ -32,6 +32,10 @@ class HeapSlot:
     def view(self) -> memoryview:
         return memoryview(self._memory)
 
+    @property
+    def place(self) -> None:
+        return None
+
     def release(self) -> None:
         if not self._is_released:
             self._is_released = True

@@ -20,6 +20,7 @@ from torchgate.contract.inference import (
     ModelStatistics,
     Timing,
 )
+from torchgate.contract.os_services import Place
 from torchgate.contract.principal import Principal
 from torchgate.contract.tensors import PlacedTensor, Signature, TensorSpec
 
@@ -122,13 +123,18 @@ class InProcessPermit:
         engine.open_permits += 1
 
     async def reserve(self, length: int) -> memoryview:
-        """Once."""
-        if self._memory is not None or self._is_released:
-            raise RuntimeError("a permit reserves once, and not after its release")
+        """Again: other memory."""
+        if self._has_run or self._is_released:
+            raise RuntimeError("a permit reserves before its run and its release")
         if length > self._engine.memory_bytes:
             raise BodyTooLarge(f"{length} bytes; at most {self._engine.memory_bytes}.")
         self._memory = bytearray(b"\xaa" * length)
         return memoryview(self._memory)
+
+    @property
+    def place(self) -> Place | None:
+        """This memory is nobody else's."""
+        return None
 
     async def run(self, request: InferenceRequest) -> InferenceResponse:
         """Once."""

@@ -13,6 +13,7 @@ import msgspec
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, ModelState
+from torchgate.contract.os_services import Place
 from torchgate.contract.tensors import PlacedTensor, Signature
 
 
@@ -60,6 +61,11 @@ class Slot(Protocol):
     @property
     def view(self) -> memoryview:
         """Writable, exactly as long as was asked for."""
+        ...
+
+    @property
+    def place(self) -> Place | None:
+        """Where `view` lies, for a process that shares its section; None: nobody else can see this memory."""
         ...
 
     def release(self) -> None:

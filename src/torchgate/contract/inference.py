@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from torchgate.contract.decision import ModelRef
+from torchgate.contract.os_services import Place
 from torchgate.contract.principal import Principal
 from torchgate.contract.tensors import PlacedTensor, Signature
 
@@ -64,11 +65,13 @@ class InferenceResponse(msgspec.Struct, frozen=True):
     Args:
         outputs: in the order of the signature (or of the request's `outputs`); offsets count from `payload`'s start.
         payload: the bytes of all outputs, read only by agreement.
+        place: of `payload`, where another process can see it too.
     """
 
     outputs: tuple[PlacedTensor, ...]
     payload: memoryview
     timing: Timing
+    place: Place | None = None
 
 
 class ModelDescription(msgspec.Struct, frozen=True):
@@ -134,12 +137,19 @@ class Permit(Protocol):
     """Room in the engine for one request, from the door until the answer is encoded."""
 
     async def reserve(self, length: int) -> memoryview:
-        """Shared memory for the inputs: writable, `length` bytes, 64-byte aligned. Once per permit.
+        """Shared memory for the inputs: writable, `length` bytes, 64-byte aligned.
+
+        Asked again before the run, it gives the first memory back.
 
         Raises:
             Overloaded: no room for so many bytes now.
             BodyTooLarge: there never will be.
         """
+        ...
+
+    @property
+    def place(self) -> Place | None:
+        """Of the reserved memory, where another process can see it too; None before `reserve`, too."""
         ...
 
     async def run(self, request: InferenceRequest) -> InferenceResponse:

@@ -22,6 +22,18 @@ class Section(Protocol):
         ...
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where some bytes lie, for somebody who maps the same section at another address.
+
+    Args:
+        section: that holds them.
+        offset: of their first byte, from the section's start.
+    """
+
+    section: Section
+    offset: int
+
+
 class ChildSpec(msgspec.Struct, frozen=True):
     """A child process to start: `python -I -X utf8 -m <module> <arguments>`, nothing inherited but its channel.
 

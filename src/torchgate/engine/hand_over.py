@@ -60,7 +60,8 @@ def scatter(batch: Sequence[Waiting], answer: BatchAnswer) -> None:
             item.memory.release()
         else:
             waiting.memory = item.memory
-            waiting.answer.set_result(InferenceResponse(item.outputs, item.memory.view, waiting.timing))
+            memory = item.memory
+            waiting.answer.set_result(InferenceResponse(item.outputs, memory.view, waiting.timing, memory.place))
 
 
 def let_go(batch: Sequence[Waiting]) -> None:

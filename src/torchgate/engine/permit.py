@@ -8,6 +8,7 @@ from torchgate.contract.back_end import BackEnd, Slot
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse
+from torchgate.contract.os_services import Place
 from torchgate.engine.admission import Room
 from torchgate.engine.dispatch import Dispatcher
 from torchgate.engine.held_slot import HeldSlot
@@ -55,17 +56,25 @@ class EnginePermit:
         self._is_released = False
 
     async def reserve(self, length: int) -> memoryview:
-        """Shared memory for the inputs. Once per permit.
+        """Shared memory for the inputs; what was reserved before is given back.
 
         Raises:
-            Overloaded, BodyTooLarge: as contract.inference.Permit says. RuntimeError: not the first time.
+            Overloaded, BodyTooLarge: as contract.inference.Permit says. RuntimeError: it ran, or was released.
         """
-        if self._slot is not None or self._is_released:
-            raise RuntimeError("a permit reserves once, and not after its release. This is a bug.")
+        if self._has_run or self._is_released:
+            raise RuntimeError("a permit reserves before its run and its release. This is a bug.")
+        if self._slot is not None:
+            self._slot.release()
+            self._slot = None
         self._held = self._room.exchange(self._held, length)
         slot = self._back_end.reserve(self._ref, length)
         self._slot = HeldSlot(slot)
         return slot.view
+
+    @property
+    def place(self) -> Place | None:
+        """Of the reserved memory, for another process."""
+        return None if self._slot is None else self._slot.slot.place
 
     async def run(self, request: InferenceRequest) -> InferenceResponse:
         """Queue, run, and give the answer. Once per permit.

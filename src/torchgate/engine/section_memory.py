@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 
+from torchgate.contract.os_services import Place, Section
+
 ALIGNMENT_BYTES = 64
 """Every piece begins at a multiple of this: a cache line, and what the widest vector instructions want."""
 
@@ -15,12 +17,14 @@ class SectionMemory:
     Args:
         view: of the whole section.
         first, length: the region, in bytes from the section's start; `first` is a multiple of ALIGNMENT_BYTES.
+        section: whose view it is, where other processes map it as well.
 
     Process: the event loop only.
     """
 
-    def __init__(self, view: memoryview, first: int, length: int) -> None:
+    def __init__(self, view: memoryview, first: int, length: int, section: Section | None = None) -> None:
         self._view = view
+        self.section = section
         self.length = length - length % ALIGNMENT_BYTES
         self._offsets = [first]
         self._lengths = [self.length]
@@ -91,6 +95,20 @@ class SectionPiece:
         """Writable, exactly as long as was asked for."""
         return self._section[self.offset : self.offset + self.length]
 
+    @property
+    def place(self) -> Place | None:
+        """For another process."""
+        return self.place_at(self.offset)
+
+    def place_at(self, offset: int) -> Place | None:
+        """Of a byte of this piece.
+
+        Args:
+            offset: from the section's start.
+        """
+        section = self._memory.section
+        return None if section is None else Place(section, offset)
+
     def release(self) -> None:
         """The owner needs it no more. Safe to call twice."""
         if not self._is_released:
@@ -138,6 +156,11 @@ class SectionPart:
     def view(self) -> memoryview:
         """Its bytes alone."""
         return self._section[self._first : self._last]
+
+    @property
+    def place(self) -> Place | None:
+        """For another process."""
+        return self._piece.place_at(self._first)
 
     def release(self) -> None:
         """Give it back. Safe to call twice."""

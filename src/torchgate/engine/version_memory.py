@@ -27,9 +27,9 @@ class VersionMemory:
         self._section = section
         length = len(section.view)
         half = length // 2 - length // 2 % ALIGNMENT_BYTES
-        self.inputs = SectionMemory(section.view, 0, half)
+        self.inputs = SectionMemory(section.view, 0, half, section)
         self.outputs = OutputSpace(
-            SectionMemory(section.view, half, length - half),
+            SectionMemory(section.view, half, length - half, section),
             section.view,
             artifact.signature,
             takes_batches=artifact.max_batch_size > 0,

@@ -264,17 +264,21 @@ async def test_more_rows_than_a_batch_can_have_are_refused():
     await engine.stop(1)
 
 
-async def test_a_permit_reserves_once_and_runs_once():
-    engine = await started(InProcessBackEnd())
+async def test_a_permit_reserves_before_its_run_and_runs_once():
+    back_end = InProcessBackEnd()
+    engine = await started(back_end)
     permit = await engine.admit(OWNER, person("ada"), 8)
     with pytest.raises(RuntimeError):
         await permit.run(number_request([1], person("ada")))
+    await permit.reserve(4096)
     (await permit.reserve(8))[:] = (5).to_bytes(8, "little")
-    with pytest.raises(RuntimeError):
-        await permit.reserve(8)
+    version = back_end.versions[OWNER]
+    assert version.memory_bytes - version.free_bytes == 8, "what was reserved first is given back"
     check(await permit.run(number_request([5], person("ada"))), [5], "ada")
     with pytest.raises(RuntimeError):
         await permit.run(number_request([5], person("ada")))
+    with pytest.raises(RuntimeError):
+        await permit.reserve(8)
     permit.release()
     await engine.stop(1)
 
