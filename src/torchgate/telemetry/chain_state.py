@@ -12,7 +12,8 @@ from torchgate.contract.audit_event import AuditEvent
 from torchgate.contract.clock import Clock
 from torchgate.contract.errors import AuditUnavailable
 from torchgate.telemetry.merkle_tree import leaf_hash
-from torchgate.telemetry.ocsf import ChainPlace, Occasion, OcsfEncoder
+from torchgate.telemetry.ocsf import Occasion, OcsfEncoder
+from torchgate.telemetry.ocsf_frames import ChainPlace
 from torchgate.telemetry.settings import AuditSettings
 
 RETRY_S = 1.0

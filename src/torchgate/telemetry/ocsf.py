@@ -19,6 +19,7 @@ import orjson
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Decision, ModelRef
 from torchgate.contract.principal import Principal
+from torchgate.telemetry.ocsf_frames import ChainPlace, Figures, RequestFrames, figures_of
 
 SCHEMA_VERSION = "1.8.0"
 
@@ -43,18 +44,6 @@ DISPOSITIONS: Mapping[int, str] = {1: "allowed", 2: "blocked", 25: "rejected", 2
 _KEPT = 1024  # encoded parts of each kind that are remembered; about 1 kB each
 _NAME = 256  # characters of a name that are kept; a line stays far below the 64 kB that log shippers take
 _SENTENCE = 1024  # characters of a sentence
-
-
-class ChainPlace(msgspec.Struct, frozen=True):
-    """Where in its chain an event stands.
-
-    Args:
-        sequence: 1 for the chain's first line.
-        previous: hash of the line before, in hexadecimal; empty for the first.
-    """
-
-    sequence: int
-    previous: str
 
 
 class Occasion(msgspec.Struct, frozen=True):
@@ -85,17 +74,25 @@ class OcsfEncoder:
         self._actors: dict[int, tuple[Principal | None, orjson.Fragment]] = {}
         self._decisions: dict[int, tuple[Decision, orjson.Fragment]] = {}
         self._models: dict[tuple[ModelRef, str], tuple[orjson.Fragment, ...]] = {}
+        self._frames = RequestFrames(self._frame)
 
     def encode(self, event: AuditEvent | Occasion, place: ChainPlace) -> bytes:
         """One line, ending in a newline, with no other newline in it."""
         if isinstance(event, RequestEvent):
-            record = self._request(event)
-        elif isinstance(event, RefusalsEvent):
+            return self._frames.line(event, place) or self._line(self._request(event, figures_of(event)), place)
+        if isinstance(event, RefusalsEvent):
             record = self._refusals(event)
         elif isinstance(event, LifecycleEvent):
             record = self._lifecycle(event, {})
         else:
             record = self._lifecycle(event.event, event.facts)
+        return self._line(record, place)
+
+    def _frame(self, event: RequestEvent, holes: Figures, place: ChainPlace) -> bytes:
+        """The line of an event with holes for what differs between two requests of a kind."""
+        return self._line(self._request(event, holes), place)
+
+    def _line(self, record: dict[str, Any], place: ChainPlace) -> bytes:
         profiles = _API_PROFILES if record["class_uid"] == 6003 else _LIFECYCLE_PROFILES
         record["metadata"] = {
             "version": SCHEMA_VERSION,
@@ -112,7 +109,7 @@ class OcsfEncoder:
             # A lone surrogate (a path of broken UTF-8, say), or a number beyond 64 bits: JSON has no form for it.
             return orjson.dumps(_encodable(record), option=orjson.OPT_APPEND_NEWLINE)
 
-    def _request(self, event: RequestEvent) -> dict[str, Any]:
+    def _request(self, event: RequestEvent, figures: Figures) -> dict[str, Any]:
         activity_id, activity = _ACTIVITIES.get(event.action, (99, event.action[:_NAME]))
         action_id, disposition_id = outcome(event)
         failed = event.status >= 400
@@ -122,7 +119,7 @@ class OcsfEncoder:
             "response": {"code": event.status, "error": event.code} if event.code else {"code": event.status},
         }
         record: dict[str, Any] = {
-            "time": int(event.at * 1000),
+            "time": figures.time_ms,
             "category_uid": 6, "class_uid": 6003,
             "activity_id": activity_id, "activity_name": activity, "type_uid": 600300 + activity_id,
             "severity_id": 1 if not failed else 3 if event.status >= 500 else 2,
@@ -134,21 +131,22 @@ class OcsfEncoder:
             "src_endpoint": self._peer(event.peer),
             "device": self._device,
             "http_request": {
-                "http_method": event.method[:_NAME], "url": {"path": event.path[:512]}, "length": event.request_bytes,
+                "http_method": event.method[:_NAME], "url": {"path": event.path[:512]},
+                "length": figures.request_bytes,
             },
             "http_response": {
-                "code": event.status, "length": event.response_bytes, "latency": round(event.duration_s * 1000),
+                "code": event.status, "length": figures.response_bytes, "latency": figures.latency_ms,
             },
             "unmapped": {
-                "front_door": event.front_door, "rows": event.rows, "duration_us": round(event.duration_s * 1e6),
-                "queue_us": round(event.queue_s * 1e6), "run_us": round(event.run_s * 1e6), "worker": event.worker,
+                "front_door": event.front_door, "rows": figures.rows, "duration_us": figures.duration_us,
+                "queue_us": figures.queue_us, "run_us": figures.run_us, "worker": event.worker,
             },
         }  # fmt: skip
         if event.decision is not None:
             record["authorizations"] = self._authorizations(event.decision)
         if event.model is not None:
             api["service"], record["resources"], record["ai_model"] = self._model(event.model, event.model_digest)
-        _add_optional(record, event)
+        _add_optional(record, event, figures)
         return record
 
     def _refusals(self, event: RefusalsEvent) -> dict[str, Any]:
@@ -239,16 +237,15 @@ def is_refused(event: RequestEvent) -> bool:
     return outcome(event)[1] in {2, 26}
 
 
-def _add_optional(record: dict[str, Any], event: RequestEvent) -> None:
+def _add_optional(record: dict[str, Any], event: RequestEvent, figures: Figures) -> None:
     unmapped = record["unmapped"]
     if event.model is None and event.model_name:
         record["resources"] = ({"name": event.model_name[:_NAME], "type": "Model", "role_id": 1},)
     if event.trace_id:
         trace: dict[str, Any] = {"uid": event.trace_id}
         if event.span_id:
-            start = record["time"]
-            end = start + round(event.duration_s * 1000)
-            trace["span"] = {"uid": event.span_id, "start_time": start, "end_time": end}
+            span = {"uid": event.span_id, "start_time": figures.time_ms, "end_time": figures.end_ms}
+            trace["span"] = span
         record["trace"] = trace
     if event.client_request_id:
         unmapped["client_request_id"] = event.client_request_id[:_NAME]

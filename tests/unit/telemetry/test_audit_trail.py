@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -152,15 +154,21 @@ async def test_nothing_is_taken_before_start_and_after_close(make_trail: MakeTra
         await trail.write(make_event())
 
 
-async def test_queue_is_bounded_and_says_so(make_trail: MakeTrail) -> None:
+async def test_queue_is_bounded_and_says_so(make_trail: MakeTrail, monkeypatch: pytest.MonkeyPatch) -> None:
     """More refusals at once than may wait for the disk: those beyond the bound get 503, those within are written."""
-    trail = make_trail(max_queue_events=16)
+    trail, is_quick, sync = make_trail(max_queue_events=16), threading.Event(), os.fsync
     await trail.start()
-    results = await asyncio.gather(
-        *(trail.write(make_refusal(request_id=str(number))) for number in range(100)), return_exceptions=True
-    )
+
+    def slow_disk(descriptor: int) -> None:
+        is_quick.wait(30)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow_disk)
+    writes = [asyncio.ensure_future(trail.write(make_refusal(request_id=str(number)))) for number in range(100)]
+    asyncio.get_running_loop().call_soon(is_quick.set)  # after all of them have begun
+    results = await asyncio.gather(*writes, return_exceptions=True)
     refused = [result for result in results if isinstance(result, AuditUnavailable)]
-    assert 0 < len(refused) <= 84
+    assert 100 - 2 * 16 <= len(refused) <= 84
     assert len(_request_ids(trail)) == 100 - len(refused)
     assert trail.statistics().refused == len(refused)
     assert trail.is_available

@@ -14,7 +14,8 @@ from tests.unit.telemetry.events import make_event, make_refusal
 
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Action, Decision
-from torchgate.telemetry.ocsf import ChainPlace, OcsfEncoder, is_refused
+from torchgate.telemetry.ocsf import OcsfEncoder, is_refused
+from torchgate.telemetry.ocsf_frames import ChainPlace, RequestFrames, figures_of
 
 SCHEMA: dict[str, Any] = json.loads(Path(__file__).with_name("ocsf-1.8.0.json").read_text(encoding="utf-8"))
 PYTHON_TYPES = {"string_t": str, "integer_t": int, "long_t": int, "boolean_t": bool, "float_t": float}
@@ -174,6 +175,43 @@ def test_no_string_of_a_caller_breaks_out_of_its_line(text: str, sizes: int) -> 
     record = _encode(event)
     assert record["metadata"]["sequence"] == 7
     assert record["unmapped"]["prev"] == "ab" * 32
+
+
+@given(
+    text=TEXT,
+    name=st.sampled_from(["path", "model_name", "peer", "method", "worker", "model_digest", "code"]),
+    sizes=st.lists(st.integers(0, (1 << 63) - 1), min_size=3, max_size=3),
+    spans_s=st.lists(st.floats(0, 1e6), min_size=3, max_size=3),
+    trace=st.sampled_from([("", ""), ("ab" * 16, ""), ("ab" * 16, "cd" * 8)]),
+)
+@settings(deadline=None, max_examples=150)
+def test_a_line_from_a_frame_is_the_line_that_would_be_encoded(
+    text: str, name: str, sizes: list[int], spans_s: list[float], trace: tuple[str, str]
+) -> None:
+    """Percent signs, holes and quotes of a caller stay what they are; every figure stands in its own place."""
+    encoder, place = _encoder(), ChainPlace(7, "ab" * 32)
+    encoder.encode(make_event(**{name: text}), ChainPlace(6, "cd" * 32))  # the frame is of another request
+    event = make_event(
+        **{name: text}, rows=sizes[0], request_bytes=sizes[1], response_bytes=sizes[2], duration_s=spans_s[0],
+        queue_s=spans_s[1], run_s=spans_s[2], trace_id=trace[0], span_id=trace[1], request_id="0f" * 16,
+    )  # fmt: skip
+    assert encoder.encode(event, place) == encoder._line(encoder._request(event, figures_of(event)), place)
+
+
+def test_only_what_needs_no_words_is_filled_into_a_frame() -> None:
+    """A client's own id, a reason, an id with a quote in it, a number beyond JSON's: encoded in full."""
+    frames, place = RequestFrames(_encoder()._frame), ChainPlace(1, "")
+    assert frames.line(make_event(), place) is not None
+    for change in (
+        {"client_request_id": "mine"},
+        {"credential_reason": "expired"},
+        {"request_id": 'a"b'},
+        {"trace_id": "%d"},
+        {"request_bytes": 1 << 63},
+        {"response_bytes": 1 << 63},
+        {"rows": 1 << 63},
+    ):
+        assert frames.line(make_event(**change), place) is None
 
 
 def test_control_characters_leave_escaped() -> None:
