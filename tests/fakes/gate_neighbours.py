@@ -53,7 +53,7 @@ class PolicyBySets:
     ) -> Decision:
         """Free actions are free."""
         self.asked.append((action, resource, facts))
-        is_free = action in (Action.DESCRIBE, Action.IDENTIFY)
+        is_free = action in (Action.DESCRIBE, Action.IDENTIFY, Action.CANCEL)
         allowed = is_free or (principal.key, action) in self.allowed
         if facts is not None and facts.rows > self.max_rows:
             allowed = False

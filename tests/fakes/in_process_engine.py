@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.errors import BodyTooLarge, ModelNotReady, UnknownModel
+from torchgate.contract.errors import BodyTooLarge, Cancelled, ModelNotReady, UnknownModel
 from torchgate.contract.inference import (
     InferenceRequest,
     InferenceResponse,
@@ -70,6 +70,8 @@ class InProcessEngine:
     memory_bytes: int = 1 << 24
     is_warm: bool = True
     requests: list[InferenceRequest] = field(default_factory=list)
+    running: list[tuple[InferenceRequest, asyncio.Future[Outputs]]] = field(default_factory=list)
+    taken_back: set[str] = field(default_factory=set)
     open_permits: int = 0
     admissions: list[tuple[ModelRef, int]] = field(default_factory=list)
     has_admitted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -110,6 +112,18 @@ class InProcessEngine:
         self.has_admitted.set()
         return InProcessPermit(self, ref)
 
+    async def cancel(self, principal_key: str, client_id: str) -> int:
+        """End the runs that this principal calls so."""
+        found = [
+            (request, run)
+            for request, run in self.running
+            if request.principal.key == principal_key and client_id in request.client_ids
+        ]
+        for request, run in found:
+            self.taken_back.add(request.request_id)
+            run.cancel()
+        return len(found)
+
 
 class InProcessPermit:
     """Implements contract.inference.Permit, and minds its rules."""
@@ -146,7 +160,7 @@ class InProcessPermit:
         inputs = {
             tensor.name: bytes(self._memory[tensor.offset : tensor.offset + tensor.length]) for tensor in request.inputs
         }
-        made = await self._engine.functions[self._ref](request, inputs)
+        made = await self._run(request, inputs)
         specs = {spec.name: spec for spec in self._engine.descriptions[self._ref].signature.outputs}
         placed: list[PlacedTensor] = []
         payload = bytearray(b"\xbb" * 8)  # outputs need not begin where the payload does
@@ -156,6 +170,18 @@ class InProcessPermit:
             payload += data
         self._payload = memoryview(payload)
         return InferenceResponse(tuple(placed), self._payload, Timing(0.001, 0.002, request.rows, 1, "fake:1/0#1", 1))
+
+    async def _run(self, request: InferenceRequest, inputs: Mapping[str, bytes]) -> Outputs:
+        running = (request, asyncio.ensure_future(self._engine.functions[self._ref](request, inputs)))
+        self._engine.running.append(running)
+        try:
+            return await running[1]
+        except asyncio.CancelledError:
+            if request.request_id in self._engine.taken_back:
+                raise Cancelled("This request was cancelled by its caller.") from None
+            raise
+        finally:
+            self._engine.running.remove(running)
 
     def release(self) -> None:
         """The answer's bytes are spoilt, so that whoever reads them later is found out."""

@@ -35,17 +35,34 @@ def person(key: str) -> Principal:
 
 
 def number_request(
-    numbers: Sequence[int], principal: Principal, *, timeout_s: float = 30.0, priority: int = 0
+    numbers: Sequence[int],
+    principal: Principal,
+    *,
+    timeout_s: float = 30.0,
+    priority: int = 0,
+    client_ids: tuple[str, ...] = (),
 ) -> InferenceRequest:
     """One row for each number."""
     placed = PlacedTensor("number", "INT64", (len(numbers), 1), 0, 8 * len(numbers))
     return InferenceRequest(
-        f"r{next(_request_ids)}", principal, (placed,), len(numbers), monotonic_s() + timeout_s, priority=priority
+        f"r{next(_request_ids)}",
+        principal,
+        (placed,),
+        len(numbers),
+        monotonic_s() + timeout_s,
+        priority=priority,
+        client_ids=client_ids,
     )
 
 
 async def ask(
-    engine: Engine, numbers: Sequence[int], key: str = "ada", *, model: str = "owner", timeout_s: float = 30.0
+    engine: Engine,
+    numbers: Sequence[int],
+    key: str = "ada",
+    *,
+    model: str = "owner",
+    timeout_s: float = 30.0,
+    client_ids: tuple[str, ...] = (),
 ) -> Timing:
     """Ask for some numbers, and check that the answer belongs to this question and to nobody else's.
 
@@ -58,7 +75,8 @@ async def ask(
     permit = await engine.admit(ref, principal, 64)
     try:
         (await permit.reserve(8 * len(numbers)))[:] = struct.pack(f"<{len(numbers)}q", *numbers)
-        response = await permit.run(number_request(numbers, principal, timeout_s=timeout_s))
+        request = number_request(numbers, principal, timeout_s=timeout_s, client_ids=client_ids)
+        response = await permit.run(request)
         check(response, numbers, key)
         return response.timing
     finally:

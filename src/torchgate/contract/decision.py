@@ -17,6 +17,7 @@ class Action(StrEnum):
     METRICS = "metrics"  # /metrics
     ADMIN = "admin"  # everything else that changes state
     IDENTIFY = "identify"  # /whoami: every authenticated principal may
+    CANCEL = "cancel"  # take back requests of one's own: every authenticated principal may
     DESCRIBE = "describe"  # server metadata and /openapi.json: every authenticated principal may
 
 

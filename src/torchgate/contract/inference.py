@@ -47,6 +47,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
         outputs: names of the wanted outputs, or None for all.
         priority: V2 `priority`: orders only the caller's own rows; 0 is none, 1 the highest.
         parameters: those that the model declares.
+        client_ids: what the client calls it (X-Request-ID, V2 `id`), where it can be taken back by that name.
     """
 
     request_id: str
@@ -57,6 +58,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] | None = None
     priority: int = 0
     parameters: Mapping[str, ParameterValue] = msgspec.field(default_factory=dict)
+    client_ids: tuple[str, ...] = ()
 
 
 class InferenceResponse(msgspec.Struct, frozen=True):
@@ -157,6 +159,7 @@ class Permit(Protocol):
 
         Raises:
             DeadlineExceeded, Overloaded, ModelNotReady, ModelError and its kinds: as their names say.
+            Cancelled: by Engine.cancel.
         """
         ...
 
@@ -195,6 +198,16 @@ class Engine(Protocol):
 
         Raises:
             ModelNotReady, Overloaded, UnknownModel (gone since it was resolved).
+        """
+        ...
+
+    async def cancel(self, principal_key: str, client_id: str) -> int:
+        """Take back every request of this principal that has this id of its client's, through whichever gate it came.
+
+        Its caller hears `Cancelled` at once; rows that wait never start, the answers of rows that run are dropped.
+
+        Returns:
+            How many there were; 0 tells nothing of anybody else's.
         """
         ...
 

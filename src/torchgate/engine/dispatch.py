@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from torchgate.contract.back_end import Artifact, BackEnd, BatchAnswer, BatchLost, Slot
-from torchgate.contract.clock import Clock
 from torchgate.contract.errors import InvalidRequest, TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.engine.admission import Room, retry_after_s
@@ -16,7 +14,8 @@ from torchgate.engine.batcher import Batcher
 from torchgate.engine.deadlines import Deadlines
 from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
-from torchgate.engine.run_errors import guilty, too_late, unexpected
+from torchgate.engine.run_errors import guilty, taken_back, too_late, unexpected
+from torchgate.engine.shared import Shared
 from torchgate.engine.statistics import Statistics
 from torchgate.engine.suspects import Suspects
 from torchgate.engine.waiting import ShapeKey, Waiting
@@ -33,8 +32,7 @@ class Dispatcher:
         back_end: what runs batches.
         room: of this version; `coming` is read here.
         max_batch_delay_s: seconds.
-        clock: monotonic.
-        batch_ids: shared by all versions, so that an id is unique in this process.
+        shared: by all versions.
 
     Process: the event loop only.
     """
@@ -46,17 +44,17 @@ class Dispatcher:
         room: Room,
         *,
         max_batch_delay_s: float,
-        clock: Clock,
-        batch_ids: itertools.count[int],
+        shared: Shared,
     ) -> None:
         self._artifact = artifact
         self._ref = artifact.ref
         self._back_end = back_end
         self._room = room
-        self._clock = clock
+        self._clock = clock = shared.clock
+        self._client_ids = shared.client_ids
         self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s)
         self._deadlines = Deadlines(self._expired, clock)
-        self._hand_over = HandOver(artifact.ref, back_end, batch_ids)
+        self._hand_over = HandOver(artifact.ref, back_end, shared.batch_ids)
         self._suspects = Suspects(artifact, self._hand_over, self._answered, clock)
         self._open_inputs = tuple(
             index for index, spec in enumerate(artifact.signature.inputs) if -1 in spec.shape
@@ -93,6 +91,8 @@ class Dispatcher:
         except ValueError as error:
             raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
         self._deadlines.add(waiting)
+        if request.client_ids:
+            self._client_ids.add(waiting, self._taken_back)
         self.wake()
         try:
             response = await waiting.answer
@@ -104,6 +104,8 @@ class Dispatcher:
             raise
         finally:
             self._deadlines.remove(waiting)
+            if request.client_ids:
+                self._client_ids.remove(waiting)
         self.statistics.answered(waiting, self._clock())
         if waiting.memory is None:
             raise RuntimeError("an answer without its memory. This is a bug.")
@@ -205,6 +207,11 @@ class Dispatcher:
         self._batcher.remove(waiting)
         if waiting.memory is not None:
             waiting.memory.release()
+
+    def _taken_back(self, waiting: Waiting) -> None:
+        """Its caller said so on another connection: it hears it now, wherever the rows are."""
+        self._batcher.remove(waiting)
+        waiting.fail(taken_back(waiting.request))
 
     def _expired(self, waiting: Waiting) -> None:
         """Its deadline has passed: the caller hears it now, wherever the rows are."""

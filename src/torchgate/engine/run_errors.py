@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchgate.contract.back_end import Artifact, BatchLost
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.errors import DeadlineExceeded, RunTooLong, TorchgateError, WorkerDied
+from torchgate.contract.errors import Cancelled, DeadlineExceeded, RunTooLong, TorchgateError, WorkerDied
 from torchgate.contract.inference import InferenceRequest
 
 
@@ -15,6 +15,11 @@ def too_late(ref: ModelRef, request: InferenceRequest) -> DeadlineExceeded:
         "Allow more time, or try again later.",
         detail=f"request {request.request_id}",
     )
+
+
+def taken_back(request: InferenceRequest) -> Cancelled:
+    """Its caller said that it wants no answer any more."""
+    return Cancelled("This request was cancelled by its caller.", detail=f"request {request.request_id}")
 
 
 def guilty(artifact: Artifact, lost: BatchLost) -> TorchgateError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from torchgate.engine.digest import DigestRefused, folder_digest
 from torchgate.engine.permit import EnginePermit
 from torchgate.engine.served_version import ServedVersion
 from torchgate.engine.settings import EngineSettings
+from torchgate.engine.shared import Shared
 
 _log = logging.getLogger("torchgate.engine")
 
@@ -56,13 +56,13 @@ class Scheduler:
         on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
         digest: Callable[[Path], str] = folder_digest,
     ) -> None:
-        batch_ids = itertools.count(1)
+        self._shared = Shared(clock) if on_lifecycle is None else Shared(clock, on_lifecycle=on_lifecycle)
         self._defaults = dict(catalog.defaults)
         self._back_end = back_end
         self._on_lifecycle = on_lifecycle
         self._digest = digest
         self._versions = {
-            ref: ServedVersion(catalog.entries[ref], back_end, settings, clock=clock, batch_ids=batch_ids)
+            ref: ServedVersion(catalog.entries[ref], back_end, settings, self._shared)
             for ref in sorted(catalog.entries)
         }
         self._loading: list[asyncio.Task[None]] = []
@@ -147,6 +147,10 @@ class Scheduler:
             refusal=lambda: self._refusal(version),
             on_end=self._permit_ended,
         )
+
+    async def cancel(self, principal_key: str, client_id: str) -> int:
+        """Take back the requests that this principal calls so; how many there were."""
+        return self._shared.client_ids.cancel(principal_key, client_id)
 
     @property
     def is_warm(self) -> bool:

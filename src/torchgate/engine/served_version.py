@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-
 import msgspec
 
 from torchgate.contract.back_end import BackEnd
-from torchgate.contract.clock import Clock
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import ModelNotReady
 from torchgate.contract.inference import ModelDescription, ModelState
@@ -15,6 +12,7 @@ from torchgate.engine.admission import Room
 from torchgate.engine.catalog import CatalogEntry
 from torchgate.engine.dispatch import Dispatcher
 from torchgate.engine.settings import EngineSettings
+from torchgate.engine.shared import Shared
 
 _RETRY_LOADING_S = 5.0
 """Told to callers of a model that loads: most load within some seconds."""
@@ -25,8 +23,8 @@ class ServedVersion:
 
     Args:
         entry: of the catalog.
-        back_end, settings, clock: as the scheduler's.
-        batch_ids: shared by all versions.
+        back_end, settings: as the scheduler's.
+        shared: by all versions.
     """
 
     def __init__(
@@ -34,9 +32,7 @@ class ServedVersion:
         entry: CatalogEntry,
         back_end: BackEnd,
         settings: EngineSettings,
-        *,
-        clock: Clock,
-        batch_ids: itertools.count[int],
+        shared: Shared,
     ) -> None:
         self.entry = entry
         self.ref: ModelRef = entry.artifact.ref
@@ -47,8 +43,7 @@ class ServedVersion:
             back_end,
             self.room,
             max_batch_delay_s=entry.max_batch_delay_s,
-            clock=clock,
-            batch_ids=batch_ids,
+            shared=shared,
         )
         artifact = entry.artifact
         self.description = ModelDescription(

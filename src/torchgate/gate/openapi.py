@@ -44,7 +44,7 @@ def openapi_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    names = [name for name in ("model", "version", "rest") if f"{{{name}}}" in route.pattern]
+    names = [name for name in ("model", "version", "request", "rest") if f"{{{name}}}" in route.pattern]
     operation: dict[str, Any] = {
         "summary": route.summary,
         "security": [] if route.is_public else [{"bearer": []}, {"apiKey": []}],

@@ -25,6 +25,7 @@ from torchgate.contract.inference import InferenceRequest, InferenceResponse, Pe
 from torchgate.contract.principal import Principal
 from torchgate.gate.binary_tensors import json_length
 from torchgate.gate.body_stream import BodyStream, announced_length
+from torchgate.gate.cancellation import client_ids
 from torchgate.gate.errors import BodyTooSlow, TooManyRefusals
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import Disconnect, HttpRequest, HttpResponse
@@ -251,4 +252,5 @@ def _contract_request(exchange: Exchange, decoded: DecodedRequest, header_span_s
         outputs=tuple(output.name for output in decoded.wanted) if decoded.names_outputs else None,
         priority=decoded.priority,
         parameters=decoded.parameters,
+        client_ids=client_ids(exchange.request.headers.first(b"x-request-id"), decoded.client_id),
     )

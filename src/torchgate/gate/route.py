@@ -24,7 +24,7 @@ class Route:
 
     Args:
         method: GET answers HEAD too.
-        pattern: with `{model}`, `{version}`; a trailing `{rest}` takes everything.
+        pattern: with `{model}`, `{version}`, `{request}`; a trailing `{rest}` takes everything.
         action: what policy is asked; None for public routes.
         handler: gives the answer once everything before it has allowed.
         summary: for the generated documents.
@@ -104,6 +104,9 @@ class RouteTable:
             if len(segments) > place + 2 and segments[place + 1] == "versions" and segments[place + 2]:
                 version, segments[place + 2] = segments[place + 2], "{version}"
             return self._by_pattern.get("/".join(segments)), model, version
+        if len(segments) == 5 and path.startswith("/v2/requests/") and segments[3]:
+            segments[3] = "{request}"
+            return self._by_pattern.get("/".join(segments)), "", None
         for prefix, found in self._prefixes:
             if path.startswith(prefix):
                 return found, "", None

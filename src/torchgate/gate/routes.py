@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 
 from torchgate.contract.decision import Action
+from torchgate.gate.cancellation import CANCEL_PATTERN, cancel
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
 from torchgate.gate.model_answers import model_config, model_metadata, model_ready, model_statistics
@@ -39,6 +40,7 @@ def _server_routes() -> tuple[Route, ...]:
         Route("GET", "/v2/models", Action.DESCRIBE, model_names, "Names of the models that the caller may read."),
         Route("GET", "/v2/models/stats", Action.DESCRIBE, all_statistics, "Statistics of all readable models."),
         Route("POST", "/v2/repository/index", Action.DESCRIBE, repository_index, "Readable versions and their states."),
+        Route("POST", CANCEL_PATTERN, Action.CANCEL, cancel, "Take back the caller's own requests of this id."),
         Route("GET", "/metrics", Action.METRICS, metrics, "Metrics for Prometheus."),
         Route("GET", "/whoami", Action.IDENTIFY, whoami, "Who the caller is, as policy sees it."),
         Route("GET", "/openapi.json", Action.DESCRIBE, _openapi, "This description."),

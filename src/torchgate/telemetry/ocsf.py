@@ -26,6 +26,7 @@ SCHEMA_VERSION = "1.8.0"
 _ACTIVITIES: Mapping[str, tuple[int, str]] = {
     "": (0, "Unknown"), "infer": (99, "Infer"), "read": (2, "Read"), "describe": (2, "Read"), "identify": (2, "Read"),
     "metrics": (2, "Read"), "load": (99, "Load"), "unload": (99, "Unload"), "admin": (3, "Update"),
+    "cancel": (99, "Cancel"),
 }  # fmt: skip
 """Action → activity of class 6003. Infer is none of create, read, update and delete, so that it is Other, named."""
 

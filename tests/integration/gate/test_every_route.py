@@ -20,7 +20,7 @@ from torchgate.contract.decision import Action
 from torchgate.gate.route import Route
 from torchgate.gate.routes import route_table
 
-OPEN_TO_ALL_KNOWN = {Action.DESCRIBE, Action.IDENTIFY}
+OPEN_TO_ALL_KNOWN = {Action.DESCRIBE, Action.IDENTIFY, Action.CANCEL}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 STRANGER = new_api_key("stranger")
 STRANGER_SETTINGS = f"""
@@ -50,7 +50,11 @@ def server(project: KeyedProject) -> Iterator[ServerProcess]:
 
 def paths(route: Route) -> str:
     """The route's pattern with names in it."""
-    return route.pattern.replace("{model}", "some-model").replace("{version}", "1").replace("{rest}", "region/x")
+    names = {"{model}": "some-model", "{version}": "1", "{rest}": "region/x", "{request}": "some-id"}
+    path = route.pattern
+    for place, name in names.items():
+        path = path.replace(place, name)
+    return path
 
 
 async def ask(server: ServerProcess, method: str, path: str, headers: dict[str, str]) -> Answer:

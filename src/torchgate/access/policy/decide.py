@@ -8,7 +8,7 @@ from torchgate.access.policy.rules import BUILT_IN_ACTIONS, Policy, Rule
 from torchgate.contract.decision import Action, Decision, Resource
 
 DEFAULT_DENY = "default deny"
-BUILT_IN_RULE = "built in: every principal may identify and describe"
+BUILT_IN_RULE = "built in: every principal may identify, describe and cancel its own requests"
 
 
 def decide(
@@ -31,7 +31,7 @@ def decide(
     if grant is not None:
         return _decision(policy, True, grant.name, f"{action} is granted to {_shown(grant, roles)}.", covers=True)
     if action in BUILT_IN_ACTIONS:
-        return _decision(policy, True, BUILT_IN_RULE, f"{action} tells principals about themselves.", covers=True)
+        return _decision(policy, True, BUILT_IN_RULE, f"{action} is about the principals themselves.", covers=True)
     may_read = _first(policy.grants, roles, Action.READ, name) is not None and (
         _first(policy.denials, roles | denied_roles, Action.READ, name) is None
     )

@@ -9,11 +9,13 @@ import msgspec
 
 from torchgate.contract.decision import Action
 
-SERVER_ACTIONS: frozenset[str] = frozenset({Action.METRICS, Action.ADMIN, Action.IDENTIFY, Action.DESCRIBE})
+SERVER_ACTIONS: frozenset[str] = frozenset(
+    {Action.METRICS, Action.ADMIN, Action.IDENTIFY, Action.CANCEL, Action.DESCRIBE}
+)
 """Actions that are asked of the server and not of a model (`admin`: of either)."""
 
-BUILT_IN_ACTIONS: frozenset[str] = frozenset({Action.IDENTIFY, Action.DESCRIBE})
-"""What every authenticated principal may, unless a denial says otherwise: it tells them about themselves only."""
+BUILT_IN_ACTIONS: frozenset[str] = frozenset({Action.IDENTIFY, Action.CANCEL, Action.DESCRIBE})
+"""What every authenticated principal may, unless a denial says otherwise: it is about themselves alone."""
 
 
 class Rule(msgspec.Struct, frozen=True):

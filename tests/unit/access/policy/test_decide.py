@@ -70,6 +70,7 @@ TABLE: list[tuple[str, Action, Resource, str]] = [
     ("boss barred", Action.ADMIN, SERVER, "policy.denials[1]"),
     ("", Action.IDENTIFY, SERVER, BUILT_IN_RULE),
     ("", Action.DESCRIBE, SERVER, BUILT_IN_RULE),
+    ("", Action.CANCEL, SERVER, BUILT_IN_RULE),
     ("barred", Action.IDENTIFY, SERVER, "policy.denials[1]"),
 ]
 

@@ -1,0 +1,32 @@
+"""What all model versions of one engine have in common."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torchgate.contract.audit_event import LifecycleEvent
+from torchgate.contract.clock import Clock
+from torchgate.engine.client_ids import ClientIds
+
+
+def _nobody_listens(event: LifecycleEvent) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Made once by the scheduler, handed to each version.
+
+    Args:
+        clock: monotonic.
+        batch_ids: so that an id is unique in this process.
+        client_ids: of the requests of all versions: a caller need not say to which model it spoke.
+        on_lifecycle: told of what an auditor wants to know besides requests.
+    """
+
+    clock: Clock
+    batch_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    client_ids: ClientIds = field(default_factory=ClientIds)
+    on_lifecycle: Callable[[LifecycleEvent], None] = _nobody_listens
