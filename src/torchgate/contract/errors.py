@@ -14,6 +14,7 @@ TorchgateError
 ├── MethodNotAllowed          a route, but not with this method                     (405)
 ├── Conflict                  another change of the same thing is under way         (409)
 ├── QuotaExceeded             the principal's own quota                             (429)
+├── CircuitOpen               its requests ended this model's workers repeatedly     (429)
 ├── Unavailable               ours, and temporary                                   (503)
 │   ├── Overloaded            no room: a queue or the memory for bodies is full
 │   ├── ModelNotReady         loading, failed, or unloading
@@ -130,6 +131,12 @@ class QuotaExceeded(TorchgateError):
     """The principal has used up a quota of its own."""
 
     code = "quota_exceeded"
+
+
+class CircuitOpen(TorchgateError):
+    """The principal's requests ended this model's workers again and again, so that none is taken for a while."""
+
+    code = "circuit_open"
 
 
 class Unavailable(TorchgateError):

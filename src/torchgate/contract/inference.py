@@ -91,6 +91,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
         state: now.
         reason: why it is in that state; empty when ready. For those with the right to read it.
         ready_workers: how many replicas can take a batch.
+        open_circuits: principals whose requests are refused, because they ended its workers again and again.
     """
 
     ref: ModelRef
@@ -104,6 +105,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
     state: ModelState
     reason: str = ""
     ready_workers: int = 0
+    open_circuits: int = 0
 
 
 class DurationStatistics(msgspec.Struct):
@@ -198,6 +200,7 @@ class Engine(Protocol):
 
         Raises:
             ModelNotReady, Overloaded, UnknownModel (gone since it was resolved).
+            CircuitOpen: requests of this principal ended this model's workers again and again.
         """
         ...
 

@@ -40,6 +40,10 @@ class Deadlines:
         """Watch it no more."""
         self._waiting.discard(waiting)
 
+    def watched(self) -> tuple[Waiting, ...]:
+        """All that are watched now."""
+        return tuple(self._waiting)
+
     def close(self) -> None:
         """Watch nothing more."""
         self._waiting.clear()

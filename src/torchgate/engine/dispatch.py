@@ -10,15 +10,18 @@ from torchgate.contract.back_end import Artifact, BackEnd, BatchAnswer, BatchLos
 from torchgate.contract.errors import InvalidRequest, TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.engine.admission import Room, retry_after_s
+from torchgate.engine.alarm import Alarm
 from torchgate.engine.batcher import Batcher
+from torchgate.engine.circuits import Circuits
 from torchgate.engine.deadlines import Deadlines
 from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
-from torchgate.engine.run_errors import guilty, taken_back, too_late, unexpected
+from torchgate.engine.run_errors import taken_back, too_late, unexpected
 from torchgate.engine.shared import Shared
 from torchgate.engine.statistics import Statistics
 from torchgate.engine.suspects import Suspects
-from torchgate.engine.waiting import ShapeKey, Waiting
+from torchgate.engine.trial import Trial
+from torchgate.engine.waiting import Waiting, open_inputs, shape_key
 
 
 class Dispatcher:
@@ -33,6 +36,7 @@ class Dispatcher:
         room: of this version; `coming` is read here.
         max_batch_delay_s: seconds.
         shared: by all versions.
+        circuits: of this version.
 
     Process: the event loop only.
     """
@@ -45,6 +49,7 @@ class Dispatcher:
         *,
         max_batch_delay_s: float,
         shared: Shared,
+        circuits: Circuits,
     ) -> None:
         self._artifact = artifact
         self._ref = artifact.ref
@@ -55,13 +60,13 @@ class Dispatcher:
         self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s)
         self._deadlines = Deadlines(self._expired, clock)
         self._hand_over = HandOver(artifact.ref, back_end, shared.batch_ids)
-        self._suspects = Suspects(artifact, self._hand_over, self._answered, clock)
-        self._open_inputs = tuple(
-            index for index, spec in enumerate(artifact.signature.inputs) if -1 in spec.shape
-        )  # only these can keep two requests from sharing a batch
+        self._circuits = circuits
+        self._suspects = Suspects(
+            artifact, self._hand_over, circuits, on_answer=self._answered, on_open=self._refuse_waiting, clock=clock
+        )
+        self._open_inputs = open_inputs(artifact.signature)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._delay: asyncio.TimerHandle | None = None
-        self._is_pump_due = False
+        self._alarm = Alarm(self._pump)
         self._unbegun = 0  # batches whose task has not reached the back end yet
         self.statistics = Statistics()
 
@@ -75,8 +80,13 @@ class Dispatcher:
         replicas = max(1, self._artifact.replicas)
         return retry_after_s(self.waiting, self.statistics.mean_run_s, self.statistics.mean_requests, replicas)
 
-    async def run(self, request: InferenceRequest, slot: HeldSlot) -> tuple[InferenceResponse, Slot]:
+    async def run(
+        self, request: InferenceRequest, slot: HeldSlot, trial: Trial | None = None
+    ) -> tuple[InferenceResponse, Slot]:
         """Queue, run, and give the answer with the memory where it lies, which the caller must release.
+
+        Args:
+            trial: it was let in to run alone.
 
         Raises:
             TorchgateError: as contract.inference.Permit says.
@@ -85,11 +95,8 @@ class Dispatcher:
         if request.deadline_at <= now:
             raise too_late(self._ref, request)
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, slot, self._shape_key(request), now, loop.create_future())
-        try:
-            self._batcher.add(waiting, now)
-        except ValueError as error:
-            raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
+        waiting = Waiting(request, slot, shape_key(request, self._open_inputs), now, loop.create_future())
+        self._put(waiting, trial, now)
         self._deadlines.add(waiting)
         if request.client_ids:
             self._client_ids.add(waiting, self._taken_back)
@@ -113,9 +120,7 @@ class Dispatcher:
 
     def wake(self) -> None:
         """Look at the end of this turn of the loop whether a batch can leave: the turn may bring more rows."""
-        if not self._is_pump_due:
-            self._is_pump_due = True
-            asyncio.get_running_loop().call_soon(self._pump)
+        self._alarm.soon()
 
     def fail_all(self, error: TorchgateError) -> None:
         """Everybody who waits gets this error; what runs goes on."""
@@ -128,26 +133,36 @@ class Dispatcher:
         Args:
             error: for suspects, who will have no second run.
         """
-        if self._delay is not None:
-            self._delay.cancel()
+        self._alarm.close()
         self._deadlines.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._suspects.close(error)
 
-    def _shape_key(self, request: InferenceRequest) -> ShapeKey:
-        if not self._open_inputs:
-            return ()
-        return tuple(request.inputs[index].shape[1:] for index in self._open_inputs)
+    def _put(self, waiting: Waiting, trial: Trial | None, now: float) -> None:
+        """Into the queue, or where it can hurt nobody."""
+        request = waiting.request
+        if trial is None:
+            refusal = self._circuits.refusal(request.principal.key, is_within=True)
+            if refusal is not None:
+                raise refusal
+            try:
+                self._batcher.add(waiting, now)
+            except ValueError as error:
+                raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
+        elif not 1 <= request.rows <= max(1, self._artifact.max_batch_size):
+            raise InvalidRequest(f"Model '{self._ref.name}' can't take a request of {request.rows} rows.")
+        else:
+            waiting.trial = trial
+            self._suspects.add_trial(waiting)
 
     def _pump(self) -> None:
         """Hand over batches while one is due and a replica is free."""
-        self._is_pump_due = False
         while self._batcher.requests and self._back_end.free_replicas(self._ref) > self._unbegun:
             now = self._clock()
             due_at = self._batcher.due_at(company_is_coming=self._room.coming > 0)
             if due_at is not None and due_at > now:
-                self._wake_at(due_at, now)
+                self._alarm.after(due_at - now)  # a new head waits longer than an old one: it is never set too late
                 return
             batch, expired = self._batcher.take(now)
             for waiting in expired:
@@ -157,14 +172,6 @@ class Dispatcher:
                     waiting.slot.hold()
                 self._unbegun += 1
                 self._start(self._run(batch, now))
-
-    def _wake_at(self, at: float, now: float) -> None:
-        if self._delay is None:  # a new head waits longer than an old one: it is never set too late
-            self._delay = asyncio.get_running_loop().call_later(at - now, self._delay_over)
-
-    def _delay_over(self) -> None:
-        self._delay = None
-        self._pump()
 
     def _start(self, batch: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(batch)
@@ -177,7 +184,7 @@ class Dispatcher:
             answer = await self._hand_over.run(batch, now)
         except BatchLost as lost:
             self.wake()
-            self._lost(batch, lost)
+            self._suspects.add_lost(batch, lost)
             return
         except Exception as error:  # noqa: BLE001 - whatever a back end raises, the callers must hear of it
             self.wake()
@@ -193,14 +200,13 @@ class Dispatcher:
         self.statistics.batch_done(batch, answer, self._clock() - batch[0].started_at)
         scatter(batch, answer)
 
-    def _lost(self, batch: list[Waiting], lost: BatchLost) -> None:
-        """Each request once more, alone; or, where rows must not run twice, the error for all of them."""
-        if not self._artifact.idempotent:
-            let_go(batch)
-            fail(batch, guilty(self._artifact, lost))
-            return
-        for waiting in batch:
-            self._suspects.add(waiting)
+    def _refuse_waiting(self, key: str) -> None:
+        """This principal's circuit is open now: its requests that wait never start."""
+        for waiting in self._deadlines.watched():
+            refusal = self._circuits.refusal(key, is_within=True)
+            if waiting.is_queued and waiting.request.principal.key == key and refusal is not None:
+                self._batcher.remove(waiting)
+                waiting.fail(refusal)
 
     def _abandon(self, waiting: Waiting) -> None:
         """Its caller has gone: rows that wait never start, an answer that was set in the same turn is dropped."""

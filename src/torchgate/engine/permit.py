@@ -12,6 +12,7 @@ from torchgate.contract.os_services import Place
 from torchgate.engine.admission import Room
 from torchgate.engine.dispatch import Dispatcher
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.trial import Trial, Verdict
 
 
 class EnginePermit:
@@ -21,6 +22,7 @@ class EnginePermit:
         ref: of the version.
         room: where `held` bytes are held.
         dispatcher: of the version.
+        trial: where the request was let in to run alone.
         back_end: where inputs are reserved.
         refusal: why nothing may be queued now, or None; asked again before the queue.
         on_end: called once, when the permit is released.
@@ -28,7 +30,7 @@ class EnginePermit:
 
     __slots__ = (
         "_answer", "_back_end", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end", "_ref",
-        "_refusal", "_room", "_slot",
+        "_refusal", "_room", "_slot", "_trial",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each of its parts once, by keyword
@@ -38,6 +40,7 @@ class EnginePermit:
         held: int,
         *,
         dispatcher: Dispatcher,
+        trial: Trial | None,
         back_end: BackEnd,
         refusal: Callable[[], TorchgateError | None],
         on_end: Callable[[], None],
@@ -46,6 +49,7 @@ class EnginePermit:
         self._room = room
         self._held = held
         self._dispatcher = dispatcher
+        self._trial = trial
         self._back_end = back_end
         self._refusal = refusal
         self._on_end = on_end
@@ -91,7 +95,7 @@ class EnginePermit:
             raise error
         dispatcher = self._dispatcher
         self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s)
-        response, self._answer = await dispatcher.run(request, self._slot)
+        response, self._answer = await dispatcher.run(request, self._slot, self._trial)
         return response
 
     def release(self) -> None:
@@ -99,6 +103,8 @@ class EnginePermit:
         if self._is_released:
             return
         self._is_released = True
+        if self._trial is not None and not self._trial.is_in_line:
+            self._trial.end(Verdict.NOTHING)
         if self._is_coming:
             self._arrived()
             self._dispatcher.wake()  # who waited for this one need not

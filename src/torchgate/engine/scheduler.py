@@ -127,12 +127,12 @@ class Scheduler:
         """Room for one request. The principal's quotas are asked here, once there are some.
 
         Raises:
-            ModelNotReady, Overloaded, UnknownModel, Unavailable: as contract.inference.Engine says.
+            CircuitOpen, ModelNotReady, Overloaded, UnknownModel, Unavailable: as contract.inference.Engine says.
         """
         version = self._versions.get(ref)
         if version is None:
             raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
-        error = self._refusal(version)
+        error = self._refusal(version) or version.circuits.refusal(principal.key)
         if error is not None:
             raise error
         dispatcher = version.dispatcher
@@ -143,6 +143,7 @@ class Scheduler:
             version.room,
             held,
             dispatcher=dispatcher,
+            trial=version.circuits.trial(principal.key),
             back_end=self._back_end,
             refusal=lambda: self._refusal(version),
             on_end=self._permit_ended,

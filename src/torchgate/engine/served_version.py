@@ -10,6 +10,7 @@ from torchgate.contract.errors import ModelNotReady
 from torchgate.contract.inference import ModelDescription, ModelState
 from torchgate.engine.admission import Room
 from torchgate.engine.catalog import CatalogEntry
+from torchgate.engine.circuits import Circuits
 from torchgate.engine.dispatch import Dispatcher
 from torchgate.engine.settings import EngineSettings
 from torchgate.engine.shared import Shared
@@ -38,12 +39,14 @@ class ServedVersion:
         self.ref: ModelRef = entry.artifact.ref
         # Half of the section is for inputs: answers can always be written.
         self.room = Room(self.ref, settings.max_queue_requests, settings.section_bytes // 2)
+        self.circuits = Circuits(self.ref, settings, shared, self._circuits_changed)
         self.dispatcher = Dispatcher(
             entry.artifact,
             back_end,
             self.room,
             max_batch_delay_s=entry.max_batch_delay_s,
             shared=shared,
+            circuits=self.circuits,
         )
         artifact = entry.artifact
         self.description = ModelDescription(
@@ -72,6 +75,9 @@ class ServedVersion:
             self.dispatcher.fail_all(self.not_ready())
         elif ready_workers:
             self.dispatcher.wake()
+
+    def _circuits_changed(self, open_circuits: int) -> None:
+        self.description = msgspec.structs.replace(self.description, open_circuits=open_circuits)
 
     def not_ready(self) -> ModelNotReady:
         """Why it can't serve, in words for a caller: the reason is for those with the right to read it."""

@@ -42,6 +42,17 @@ class EngineSettings(Settings):
     """Wait before the second replacement within the window, in seconds; each further one waits twice as long, up to
     restart_window_s. The first never waits."""
 
+    circuit_offences: Annotated[int, Field(ge=0, le=1000)] = 3
+    """Requests of one principal that were proven to have ended a worker of one model version (it died of them or hung)
+    within circuit_window_s, and open that principal's circuit: its further requests for it get 429. 0: never."""
+
+    circuit_window_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """Over what time such requests are counted, in seconds."""
+
+    circuit_pause_s: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """How long an open circuit lets nothing in, in seconds. Then one request may try, alone; if it ends its worker,
+    too, the next pause is twice as long, up to 600 s."""
+
     worker_environment: tuple[str, ...] = ()
     """Names of further environment variables that workers may see. Everything but a short list is withheld."""
 

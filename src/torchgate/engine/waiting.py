@@ -7,9 +7,21 @@ import asyncio
 from torchgate.contract.back_end import Slot
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse, Timing
+from torchgate.contract.tensors import Signature
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.trial import Trial
 
 ShapeKey = tuple[tuple[int, ...], ...]
+
+
+def open_inputs(signature: Signature) -> tuple[int, ...]:
+    """Places of the inputs that leave a dimension open: only these can keep two requests from sharing a batch."""
+    return tuple(index for index, spec in enumerate(signature.inputs) if -1 in spec.shape)
+
+
+def shape_key(request: InferenceRequest, opened: tuple[int, ...]) -> ShapeKey:
+    """Shapes of one row of each open input; requests with equal keys can share a batch."""
+    return tuple([request.inputs[index].shape[1:] for index in opened]) if opened else ()
 
 
 class Waiting:
@@ -26,7 +38,7 @@ class Waiting:
 
     __slots__ = (
         "accepted_at", "answer", "is_queued", "memory", "place", "place_at", "request", "shape_key", "slot",
-        "started_at", "timing",
+        "started_at", "timing", "trial",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +60,7 @@ class Waiting:
         self.is_queued = False
         self.place = 0
         self.place_at = 0.0
+        self.trial: Trial | None = None
 
     def fail(self, error: TorchgateError) -> None:
         """End it with an error, unless it has ended."""

@@ -35,6 +35,7 @@ STATUSES: Mapping[str, int] = MappingProxyType(
         "conflict": 409,
         "body_too_large": 413,
         "quota_exceeded": 429,
+        "circuit_open": 429,
         "too_many_refusals": 429,
         "headers_too_large": 431,
         "cancelled": 499,

@@ -38,7 +38,9 @@ _LIFECYCLE: Mapping[str, tuple[int, str]] = {
 
 _API_PROFILES = ("security_control", "trace", "ai_operation", "host")
 _LIFECYCLE_PROFILES = ("host",)
-_REJECTED_CODES = frozenset({"quota_exceeded", "overloaded", "model_not_ready", "unavailable", "too_many_refusals"})
+_REJECTED_CODES = frozenset(
+    {"quota_exceeded", "circuit_open", "overloaded", "model_not_ready", "unavailable", "too_many_refusals"}
+)
 DISPOSITIONS: Mapping[int, str] = {1: "allowed", 2: "blocked", 25: "rejected", 26: "unauthorized", 27: "error"}
 """disposition_id of the security_control profile, as far as it is used here."""
 
