@@ -61,7 +61,9 @@ def models_status(parsed: argparse.Namespace) -> int:
         return 0
     for model in models:
         place = f"{model.get('name', '?')}:{model.get('version', '?')}"
-        say(f"{place:32} {str(model.get('state', '?')).lower():12} {model.get('reason', '')}".rstrip())
+        circuits = model.get("open_circuits", 0)
+        notes = [str(model.get("reason", "")), f"open circuits: {circuits}" if circuits else ""]
+        say(f"{place:32} {str(model.get('state', '?')).lower():12} {'; '.join(filter(None, notes))}".rstrip())
     if not models:
         note("The server shows this caller no models: there are none, or it may read none.")
     return 0

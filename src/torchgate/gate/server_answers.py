@@ -90,6 +90,8 @@ async def repository_index(exchange: Exchange) -> HttpResponse:
             "version": description.ref.version,
             "state": INDEX_STATES[description.state],
             "reason": description.reason,
+            # Beyond the protocol, and only where there is something to say.
+            **({"open_circuits": description.open_circuits} if description.open_circuits else {}),
         }
         for description in await _readable(exchange)
         if description.state == "ready" or not wants_ready

@@ -174,13 +174,20 @@ def _model_metrics(models: Iterable[ModelDescription]) -> Iterator[Metric]:
     workers = GaugeMetricFamily(
         "torchgate_model_ready_workers", "Workers that can take a batch.", labels=("model", "version")
     )
+    circuits = GaugeMetricFamily(
+        "torchgate_model_open_circuits",
+        "Principals that are refused because their requests ended the version's workers again and again.",
+        labels=("model", "version"),
+    )
     for model in models:
         name, version = model.ref.name, model.ref.version
         for known in _STATES:
             state.add_metric((name, version, known), 1.0 if model.state == known else 0.0)
         workers.add_metric((name, version), model.ready_workers)
+        circuits.add_metric((name, version), model.open_circuits)
     yield state
     yield workers
+    yield circuits
 
 
 def _audit_metrics(audit: AuditStatistics) -> Iterator[Metric]:

@@ -99,6 +99,7 @@ def test_models_and_audit_are_asked_at_each_scrape() -> None:
     assert _value(metrics, "torchgate_model_state", model="digits", state="ready") == 1
     assert _value(metrics, "torchgate_model_state", model="broken", state="ready") == 0
     assert _value(metrics, "torchgate_model_ready_workers", model="digits") == 2
+    assert _value(metrics, "torchgate_model_open_circuits", model="digits") == 0
     assert _value(metrics, "torchgate_audit_available") == 0
     assert _value(metrics, "torchgate_audit_events_total") == 10
     assert _value(metrics, "torchgate_audit_refused_events_total") == 3
