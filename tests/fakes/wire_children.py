@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torchgate.contract.os_services import ChannelReceiver, ChildSpec, Section
 from torchgate.contract.tensors import PlacedTensor
@@ -45,7 +45,7 @@ class HeapSections:
     def __init__(self) -> None:
         self.made: list[HeapSection] = []
 
-    def create(self, length: int) -> HeapSection:
+    def create(self, length: int, *, shared_with: Collection[str] = ()) -> HeapSection:
         self.made.append(HeapSection(length))
         return self.made[-1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -108,11 +108,17 @@ class Children(Protocol):
 class Sections(Protocol):
     """Makes sections."""
 
-    def create(self, length: int) -> Section:
+    def create(self, length: int, *, shared_with: Collection[str] = ()) -> Section:
         """Zeroed, page aligned.
+
+        Args:
+            length: in bytes, at least 1.
+            shared_with: accounts, as `local_pipes.Peer.account` says them, whose processes may be handed it by a
+                PeerChannel; a child of ours may be handed any section.
 
         Raises:
             OSError: not enough memory.
+            ValueError: an account that is none.
         """
         ...
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import mmap
 import os
 import sys
+from collections.abc import Collection
 
 from torchgate.contract.os_services import Section
+from torchgate.posix.accounts import uids_of
 
 if sys.platform != "win32":
     import fcntl
@@ -51,10 +53,14 @@ class PosixSection:
 class PosixSections:
     """Makes sections."""
 
-    def create(self, length: int) -> Section:
-        """Zeroed, page aligned, and sealed in its length: a child that could shorten it would kill us with SIGBUS."""
+    def create(self, length: int, *, shared_with: Collection[str] = ()) -> Section:
+        """Zeroed, page aligned, and sealed in its length: a process that could shorten it would kill us with SIGBUS.
+
+        Whom it is shared with is decided by who is sent the descriptor.
+        """
         if sys.platform == "win32":
             raise NotImplementedError("torchgate.windows makes sections on Windows")
+        uids_of(shared_with)
         descriptor = os.memfd_create("torchgate", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, length)
@@ -63,3 +69,22 @@ class PosixSections:
         except BaseException:
             os.close(descriptor)
             raise
+
+
+def map_received(descriptor: int, length: int) -> Section:
+    """A section that another process sent; the descriptor is closed in any case.
+
+    Raises:
+        OSError: it is shorter than that, or the sender could still shorten it.
+    """
+    if sys.platform == "win32":
+        raise NotImplementedError("torchgate.windows opens sections on Windows")
+    try:
+        if not fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+            raise OSError("the section that was handed over is not sealed against shrinking; it is not opened")
+        has = os.fstat(descriptor).st_size
+        if has < length:
+            raise OSError(f"the section that was handed over has {has} bytes; {length} were announced")
+        return PosixSection(-1, mmap.mmap(descriptor, length))
+    finally:
+        os.close(descriptor)
