@@ -10,10 +10,22 @@ import struct
 from collections import deque
 from collections.abc import Sequence
 
-from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchItem, BatchLost, ItemAnswer, StateListener
+from tests.fakes.memory_pipes import HeapSection, HeapSections
+
+from torchgate.contract.back_end import (
+    Artifact,
+    Batch,
+    BatchAnswer,
+    BatchItem,
+    BatchLost,
+    ItemAnswer,
+    Slot,
+    StateListener,
+)
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import BodyTooLarge, ModelError, ModelNotReady, Overloaded, TorchgateError
 from torchgate.contract.tensors import PlacedTensor
+from torchgate.engine.section_memory import SectionMemory
 
 RAISES, DIES, HANGS = -13, -666, -999
 """Numbers that the owner model of tests/models treats alike."""
@@ -45,12 +57,29 @@ class HeapSlot:
 class Version:
     """What the back end keeps of one."""
 
-    def __init__(self, artifact: Artifact, listener: StateListener, memory_bytes: int) -> None:
+    def __init__(
+        self, artifact: Artifact, listener: StateListener, memory_bytes: int, section: HeapSection | None = None
+    ) -> None:
         self.artifact = artifact
         self.listener = listener
         self.free = artifact.replicas
         self.memory_bytes = self.free_bytes = memory_bytes
         self.wanting: deque[asyncio.Future[None]] = deque()
+        self.section = section
+        self._pieces = SectionMemory(section.view, 0, memory_bytes, section) if section is not None else None
+
+    def take(self, length: int) -> Slot:
+        if self._pieces is None:
+            return HeapSlot(self, length)
+        piece = self._pieces.take(length)
+        if piece is None:
+            raise Overloaded("not now", retry_after_s=1.0)
+        return piece
+
+    @property
+    def has_all_its_memory(self) -> bool:
+        free = self.free_bytes if self._pieces is None else self._pieces.free_bytes
+        return free == self.memory_bytes
 
 
 class InProcessBackEnd:
@@ -59,9 +88,13 @@ class InProcessBackEnd:
     Args:
         memory_bytes: for inputs and outputs of one version.
         gate: where given, each run waits until it is set.
+        is_shared: memory lies in sections, as that of local workers does.
     """
 
-    def __init__(self, memory_bytes: int = 1 << 20, gate: asyncio.Event | None = None) -> None:
+    def __init__(
+        self, memory_bytes: int = 1 << 20, gate: asyncio.Event | None = None, *, is_shared: bool = False
+    ) -> None:
+        self._is_shared = is_shared
         self.expected: list[Artifact] = []
         self.ran: list[Batch] = []
         self.versions: dict[ModelRef, Version] = {}
@@ -76,19 +109,24 @@ class InProcessBackEnd:
         if artifact.ref.name.startswith("broken"):
             listener(artifact.ref, "failed", "it is broken", 0)
             return
-        self.versions[artifact.ref] = Version(artifact, listener, self._memory_bytes)
+        self.versions[artifact.ref] = Version(
+            artifact,
+            listener,
+            self._memory_bytes,
+            HeapSections().create(self._memory_bytes) if self._is_shared else None,
+        )
         listener(artifact.ref, "ready", "", artifact.replicas)
 
     async def deactivate(self, ref: ModelRef) -> None:
         self.versions.pop(ref, None)
 
-    def reserve(self, ref: ModelRef, length: int) -> HeapSlot:
+    def reserve(self, ref: ModelRef, length: int) -> Slot:
         version = self.versions[ref]
         if length > version.memory_bytes:
             raise BodyTooLarge("never")
         if length > version.free_bytes:
             raise Overloaded("not now", retry_after_s=1.0)
-        return HeapSlot(version, length)
+        return version.take(length)
 
     def free_replicas(self, ref: ModelRef) -> int:
         return self.versions[ref].free if ref in self.versions else 0
@@ -141,7 +179,7 @@ def _item(item: BatchItem, numbers: tuple[int, ...], version: Version) -> ItemAn
     doubled = struct.pack(f"<{len(numbers)}q", *(2 * number + 1 for number in numbers))
     key = item.request.principal.key.encode()
     owners = (struct.pack("<I", len(key)) + key) * len(numbers)
-    slot = HeapSlot(version, len(doubled) + len(owners))
+    slot = version.take(len(doubled) + len(owners))
     slot.view[:] = doubled + owners
     outputs = (
         PlacedTensor("double", "INT64", (len(numbers), 1), 0, len(doubled)),

@@ -31,10 +31,6 @@ class HeapSection:
         self._view.release()
         self.is_closed = True
 
-    def again(self) -> HeapSection:
-        """The same memory, mapped once more."""
-        return HeapSection(self._memory)
-
 
 class HeapSections:
     """Implements contract.os_services.Sections."""
@@ -59,25 +55,25 @@ class MemoryChannel:
         self.is_open = True
         self.opened: list[HeapSection] = []
         self._pieces = pieces
-        self._given: list[HeapSection] = []
+        self._given: list[bytearray] = []
         self._unread = bytearray()
         self._is_due = False
 
     @property
-    def unsent_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         return len(self.other._unread) if self.other is not None else 0
 
     def write(self, data: bytes) -> None:
         if self.is_open and self.other is not None and self.other.is_open:
             self.other._arrive(data)
 
-    def hand_over(self, section: HeapSection) -> int:
-        self._given.append(section)
-        return len(self._given) - 1
+    def hand_over(self, section: HeapSection) -> str:
+        self._given.append(section._memory)
+        return str(len(self._given) - 1)
 
-    def open_section(self, token: int, length: int) -> HeapSection:
+    def open_section(self, token: str, length: int) -> HeapSection:
         assert self.other is not None
-        section = self.other._given[token].again()
+        section = HeapSection(self.other._given[int(token)])
         assert len(section.view) == length
         self.opened.append(section)
         return section
@@ -88,6 +84,12 @@ class MemoryChannel:
             self.is_open = False
             if self.other is not None and self.other.is_open:
                 asyncio.get_running_loop().call_soon(self.other._hang_up)
+
+    def cut(self) -> None:
+        """The connection breaks: both ends hear of it."""
+        for end in (self, self.other):
+            if end is not None:
+                asyncio.get_running_loop().call_soon(end._hang_up)
 
     def read_again(self) -> None:
         """After `is_reading` was False."""

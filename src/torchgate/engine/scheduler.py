@@ -66,6 +66,7 @@ class Scheduler:
             for ref in sorted(catalog.entries)
         }
         self._loading: list[asyncio.Task[None]] = []
+        self._watchers: list[Callable[[], None]] = []
         self._permits = 0
         self._idle: asyncio.Event = asyncio.Event()
         self._is_stopping = False
@@ -100,6 +101,10 @@ class Scheduler:
             version.change("unloaded", "the server has stopped", 0)
         if self._loading:
             await asyncio.wait(self._loading)
+
+    def watch(self, on_change: Callable[[], None]) -> None:
+        """Be told, after the fact, whenever what `resolve`, `describe`, `models` and `is_warm` say may have changed."""
+        self._watchers.append(on_change)
 
     def resolve(self, name: str, version: str | None) -> ModelRef | None:
         """The model version that a request means, byte for byte; None if there is none. No version: the default."""
@@ -175,6 +180,8 @@ class Scheduler:
         version = self._versions[ref]
         before = (version.description.state, version.description.reason)
         version.change(state, reason, ready_workers)
+        for on_change in self._watchers:
+            on_change()
         if before != (state, reason):
             self._tell(version)
 

@@ -16,7 +16,7 @@ class LinkChannel(Protocol):
         ...
 
     @property
-    def unsent_bytes(self) -> int:
+    def buffered_bytes(self) -> int:
         """Written here and not yet taken by the operating system."""
         ...
 
@@ -24,7 +24,7 @@ class LinkChannel(Protocol):
         """Send, without waiting; nothing is sent after the other end is gone."""
         ...
 
-    def hand_over(self, section: Section) -> int:
+    def hand_over(self, section: Section) -> str:
         """Give the peer access to a section; returns the token by which it opens it.
 
         Raises:
@@ -32,7 +32,7 @@ class LinkChannel(Protocol):
         """
         ...
 
-    def open_section(self, token: int, length: int) -> Section:
+    def open_section(self, token: str, length: int) -> Section:
         """Map a section that the peer handed over.
 
         Raises:

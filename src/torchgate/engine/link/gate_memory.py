@@ -32,7 +32,7 @@ class GateMemory:
         sections: Sections,
         copy_bytes: int,
         *,
-        hand_over: Callable[[Section], int],
+        hand_over: Callable[[Section], str],
         send: Callable[[FromPool], None],
     ) -> None:
         self._sections = sections

@@ -47,6 +47,10 @@ from torchgate.engine.link.wire import (
 _log = logging.getLogger("torchgate.engine")
 
 
+_LAST_WORDS_S = 1.0
+"""For a gate that is refused to read why; a sound one then closes by itself."""
+
+
 class LinkLimits(msgspec.Struct, frozen=True):
     """How much one gate may hold, and how many there may be.
 
@@ -133,8 +137,9 @@ class GateSession:
         self._newest_permit = 0
         self._asks: set[asyncio.Task[None]] = set()
         self._is_welcome = False
+        self._is_turned_away = False
         self._has_ended = False
-        self._hello_timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
+        self._timer: asyncio.TimerHandle = asyncio.get_running_loop().call_later(
             limits.hello_timeout_s, self.cut_off, "it did not say who it is"
         )
 
@@ -152,7 +157,7 @@ class GateSession:
         """Some bytes of the gate."""
         try:
             for frame in self._frames.feed(data):
-                if self._has_ended:
+                if self._has_ended or self._is_turned_away:
                     return
                 self._take(frame)
         except (LinkBroken, WireError) as error:
@@ -199,9 +204,7 @@ class GateSession:
             self._greet(decode_hello(frame))
 
     def _greet(self, hello: Hello) -> None:
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
-            self._hello_timer = None
+        self._timer.cancel()
         self.name = f"gate {hello.pid} of {self._channel.account}"
         protocol = common_protocol(hello)
         if protocol is None:
@@ -223,7 +226,9 @@ class GateSession:
     def _turn_away(self, sentence: str) -> None:
         _log.error("%s is refused: %s", self.name, sentence)
         self._outbox.put(encode(Refused(sentence)))
-        self.close()
+        self._is_turned_away = True
+        # Not at once: what the system has not taken when a channel is closed is lost.
+        self._timer = asyncio.get_running_loop().call_later(_LAST_WORDS_S, self.close)
 
     def _obey(self, message: FromGate) -> None:
         if isinstance(message, Admit):
@@ -284,8 +289,7 @@ class GateSession:
             return
         self._has_ended = True
         self._outbox.close()
-        if self._hello_timer is not None:
-            self._hello_timer.cancel()
+        self._timer.cancel()
         if self._permits:
             _log.warning("%s is gone; %d permits of it are given back.", self.name, len(self._permits))
             for permit in list(self._permits.values()):

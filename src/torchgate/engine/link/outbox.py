@@ -40,7 +40,7 @@ class Outbox:
             return
         frames, self._frames = self._frames, []
         self._channel.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        if self._channel.unsent_bytes > self._max_bytes:
+        if self._channel.buffered_bytes > self._max_bytes:
             self.close()
             self._on_full()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 from torchgate.contract.clock import Clock
@@ -88,7 +89,7 @@ class PoolPermit:
         self._outputs: SectionPiece | None = None
         self.is_released = False
         self._task: asyncio.Task[None] | None = None
-        self._begin(self._enter())
+        self._begin(self._enter)
 
     def reserve(self, length: int) -> None:
         """The gate wants other memory.
@@ -98,7 +99,7 @@ class PoolPermit:
         """
         if length < 0:
             raise LinkBroken(f"{length} bytes wanted")
-        self._begin(self._reserve_more(self._held(), length))
+        self._begin(partial(self._reserve_more, self._held(), length))
 
     def run(self, fields: RunFields) -> None:
         """The gate wants its request run.
@@ -109,7 +110,7 @@ class PoolPermit:
         permit = self._held()
         if self._reserved < 0:
             raise LinkBroken("a run before memory was reserved")
-        self._begin(self._run(permit, fields))
+        self._begin(partial(self._run, permit, fields))
 
     def release(self) -> None:
         """The gate needs it no more, or is gone: what runs is taken back, and all of it is given back."""
@@ -128,14 +129,14 @@ class PoolPermit:
             raise LinkBroken("a permit that was refused")
         return self._permit
 
-    def _begin(self, work: Awaitable[FromPool]) -> None:
+    def _begin(self, work: Callable[[], Awaitable[FromPool]]) -> None:
         self._task = asyncio.get_running_loop().create_task(self._answer(work))
         self._task.add_done_callback(self._ended)
 
-    async def _answer(self, work: Awaitable[FromPool]) -> None:
+    async def _answer(self, work: Callable[[], Awaitable[FromPool]]) -> None:
         session = self._session
         try:
-            answer = await work
+            answer = await work()
         except LinkBroken as error:
             session.cut_off(str(error))
         except TorchgateError as error:
@@ -203,6 +204,7 @@ class PoolPermit:
             outputs=fields.outputs,
             priority=fields.priority,
             parameters=fields.parameters,
+            client_ids=fields.client_ids,
         )
         response = await permit.run(request)
         return Done(admit.permit, response.outputs, self._placed(response), response.timing)

@@ -39,6 +39,8 @@ _REFUSED_PAUSE_S = 5.0
 _GREETING_TIMEOUT_S = 5.0
 """From the open channel to the first catalogue."""
 
+_STOPPING = "this gate stops"
+
 _LOOK_INTERVAL_S = 3.0
 _PATIENCE = 5
 """Signs of life that may be missing: a pool whose loop stands still for 15 s does not serve."""
@@ -81,7 +83,8 @@ class RemoteEngine:
     async def wait_attached(self, timeout_s: float) -> bool:
         """Whether there is a pool within so long."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._attached.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._attached.wait()
         return self.is_attached
 
     async def stop(self) -> None:
@@ -92,7 +95,7 @@ class RemoteEngine:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
         if self._link is not None:
-            self._link.lose("this gate stops")
+            self._link.lose(_STOPPING)
 
     def resolve(self, name: str, version: str | None) -> ModelRef | None:
         """The model version that a request means, byte for byte; None if there is none. No version: the default."""
@@ -118,6 +121,10 @@ class RemoteEngine:
     async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """None when the version is gone."""
         return cast("ModelStatistics | None", await self._ask("statistics", ref))
+
+    async def cancel(self, principal_key: str, client_id: str) -> int:
+        """Take back the requests that this principal calls so, through whichever gate they came; how many."""
+        return cast("int", await self._ask("cancel", principal_key, client_id))
 
     async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
         """Room for one request, and memory for its body with it.
@@ -150,7 +157,7 @@ class RemoteEngine:
 
     def lost(self, link: PoolLink, reason: str) -> None:
         """The connection is over; what was known of models is kept, but none is ready."""
-        if self._reason != reason:
+        if reason not in (self._reason, _STOPPING):
             _log.warning("the pool is away: %s", reason)
         self._reason = reason
         if self._link is link:
@@ -213,6 +220,8 @@ class RemoteEngine:
 
     async def _stay(self, link: PoolLink) -> None:
         while self._link is link:
+            # No wait_for: before Python 3.12 it can swallow a cancellation.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._detached.wait(), _LOOK_INTERVAL_S)
+                async with asyncio.timeout(_LOOK_INTERVAL_S):
+                    await self._detached.wait()
             link.look(_PATIENCE)

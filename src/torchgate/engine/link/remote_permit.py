@@ -70,6 +70,7 @@ class RemotePermit:
             outputs=request.outputs,
             priority=request.priority,
             parameters=request.parameters,
+            client_ids=request.client_ids,
         )
         answer = await self._ask(Run(self._number, fields))
         if not isinstance(answer, Done):

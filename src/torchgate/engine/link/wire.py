@@ -114,6 +114,7 @@ class RunFields(msgspec.Struct, frozen=True, array_like=True):
     outputs: tuple[str, ...] | None
     priority: int
     parameters: Mapping[str, ParameterValue]
+    client_ids: tuple[str, ...]
 
 
 class Run(msgspec.Struct, frozen=True, tag="run", array_like=True):
@@ -172,7 +173,7 @@ class NewSection(msgspec.Struct, frozen=True, tag="section", array_like=True):
     """
 
     section: int
-    token: int
+    token: str
     length: int
 
 
