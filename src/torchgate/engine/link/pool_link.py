@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from torchgate.contract.errors import Overloaded, TorchgateError
-from torchgate.contract.os_services import Section
 from torchgate.contract.worker_wire import Frames, WireError
 from torchgate.engine.link.channel import LinkChannel
 from torchgate.engine.link.failures import error_of
 from torchgate.engine.link.outbox import Outbox
+from torchgate.engine.link.pool_sections import PoolSections
 from torchgate.engine.link.wire import (
     NEWEST_PROTOCOL,
     OLDEST_PROTOCOL,
@@ -83,7 +82,7 @@ class PoolLink:
         self._outbox: Outbox | None = None
         self._waiting: dict[int, asyncio.Future[PermitAnswer]] = {}
         self._asking: dict[int, asyncio.Future[Any]] = {}
-        self._sections: dict[int, Section] = {}
+        self._sections = PoolSections()
         self._permit_numbers = 0
         self._ask_numbers = 0
         self._max_permits = 0
@@ -135,7 +134,7 @@ class PoolLink:
                 future.set_exception(self._watcher.away())
         self._waiting.clear()
         self._asking.clear()
-        self._forget_sections()
+        self._sections.close()
         self._watcher.lost(self, reason)
 
     def enter(self) -> int:
@@ -209,7 +208,7 @@ class PoolLink:
         """
         if self.is_lost:
             raise self._watcher.away()
-        return self._sections[stretch.section].view[stretch.offset : stretch.offset + stretch.length]
+        return self._sections.view(stretch)
 
     def send(self, message: FromGate) -> None:
         """To the pool, with whatever else this turn brings."""
@@ -244,33 +243,18 @@ class PoolLink:
             _settle(self._asking.pop(message.ask, None), error_of(message.failure))
         elif isinstance(message, NewSection):
             if self._channel is not None:
-                self._sections[message.section] = self._channel.open_section(message.token, message.length)
+                self._sections.add(message, self._channel.open_section)
         else:
-            self._forget(self._sections.pop(message.section, None))
+            self._sections.forget(message.section)
 
     def _answered(self, permit: int, answer: PermitAnswer | TorchgateError) -> None:
         if not 0 < permit <= self._permit_numbers:
             raise LinkBroken(f"an answer to permit {permit}, of {self._permit_numbers}")
         stretch = None if isinstance(answer, TorchgateError) else answer.stretch
-        if stretch is not None and not self._holds(stretch):
-            raise LinkBroken(f"{stretch} for permit {permit}, which is in no section that it handed over")
+        if stretch is not None:
+            self._sections.examine(stretch)
         # Nobody may wait any more: the caller went while this was on its way.
         _settle(self._waiting.pop(permit, None), answer)
-
-    def _holds(self, stretch: Stretch) -> bool:
-        section = self._sections.get(stretch.section)
-        is_some = stretch.offset >= 0 and stretch.length >= 0
-        return section is not None and is_some and stretch.offset + stretch.length <= len(section.view)
-
-    def _forget_sections(self) -> None:
-        sections, self._sections = self._sections, {}
-        for section in sections.values():
-            self._forget(section)
-
-    def _forget(self, section: Section | None) -> None:
-        if section is not None:
-            with contextlib.suppress(BufferError):  # somebody looks at an answer; the memory goes with the last view
-                section.close()
 
 
 def _settle(future: asyncio.Future[Any] | None, answer: object) -> None:

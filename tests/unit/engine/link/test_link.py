@@ -313,7 +313,7 @@ async def test_a_section_that_is_gone_is_unmapped_by_the_gates():
         session.memory.sweep()
     link = gate._link
     assert link is not None
-    await until(lambda: not link._sections)
+    await until(lambda: not len(link._sections))
     assert rig.pipes.channels[0].opened[0].is_closed
     await rig.stop()
 
