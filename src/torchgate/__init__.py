@@ -2,6 +2,7 @@
 
 from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource
 from torchgate.contract.model import Array, Batch, LoadContext, Model
+from torchgate.contract.policy_hook import PolicyContext, PolicyHook
 from torchgate.contract.principal import Principal, RowPrincipal
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "LoadContext",
     "Model",
     "ModelRef",
+    "PolicyContext",
+    "PolicyHook",
     "Principal",
     "RequestFacts",
     "Resource",

@@ -16,6 +16,7 @@ from torchgate.access.identity.jws import ALGORITHMS
 from torchgate.access.policy.rules import SERVER_ACTIONS, model_pattern_mistake
 from torchgate.access.secrets.reference import parse_reference
 from torchgate.contract.decision import Action
+from torchgate.contract.file_names import is_device_name
 from torchgate.contract.settings_file import SECRET_VALUE, Settings, nearest
 
 RESERVED_NAMES = frozenset({"sid", "user", "group", "key", "cert", "development", "windows", "negotiate"})
@@ -30,6 +31,12 @@ def _algorithm(name: str) -> str:
         )
     if name not in ALGORITHMS:
         raise ValueError(f"{name!r} is not an algorithm that we verify. {nearest(name, list(ALGORITHMS))}")
+    return name
+
+
+def _file_name(name: str) -> str:
+    if is_device_name(name):
+        raise ValueError(f"{name!r} names a device on Windows, so that no file can have it. Choose another name")
     return name
 
 
@@ -229,8 +236,8 @@ class PolicySettings(Settings):
 class DevelopmentIdentity(Settings):
     """One made-up identity (`[[development.identities]]`)."""
 
-    name: IssuerName
-    """What it is called; its token is written at start."""
+    name: Annotated[IssuerName, AfterValidator(_file_name)]
+    """What it is called; its token is written at start, into a file of this name."""
     roles: tuple[RoleName, ...] = ()
     """The roles that it has."""
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 
+from torchgate.contract.file_names import is_device_name
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
-
-_DEVICES = frozenset(
-    {"con", "prn", "aux", "nul", "conin$", "conout$"}
-    | {f"{device}{number}" for device in ("com", "lpt") for number in range(10)}
-)
-"""Windows opens a device under these names, whatever follows after a dot. Source: Microsoft, "Naming Files"."""
 
 _HIDDEN_SEGMENTS = frozenset(
     {
@@ -28,7 +24,7 @@ def name_mistake(name: str) -> str:
         return "may have letters, digits, '.', '_' and '-', begins with a letter or digit, and has at most 128 of them"
     if name.endswith("."):
         return "ends with a dot, which Windows drops"
-    if name.partition(".")[0].lower() in _DEVICES:
+    if is_device_name(name):
         return "names a device on Windows"
     if name.lower() in _HIDDEN_SEGMENTS:
         return "is a hidden segment of IIS, which answers 404 to every address that holds it"

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from torchgate.contract.audit_event import RequestEvent
 
 _MESSAGE = "%s %s %d"
+_PROBES = frozenset({"/v2/health/ready", "/v2/health/live"})
+"""Asked every few seconds by front doors and balancers, which know what to make of a 503."""
+
 _TEXT = 256  # characters of a name or path that are kept
 
 
 class RequestLog:
     """Writes a line with fixed fields for each request. Never a body, a header, a token or a query string.
 
-    Server errors are `warning`, everything else `info`; below the logger's level nothing is built.
+    Server errors are `warning`, everything else `info`: a probe that hears "not ready" is an answer and no error.
+    Below the logger's level nothing is built.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -22,7 +26,8 @@ class RequestLog:
 
     def record(self, event: RequestEvent) -> None:
         """Write the line of one request."""
-        level = logging.WARNING if event.status >= 500 else logging.INFO
+        is_error = event.status >= 500 and not (event.path in _PROBES and event.status == 503)
+        level = logging.WARNING if is_error else logging.INFO
         if not self._logger.isEnabledFor(level):
             return
         fields = _fields(event)

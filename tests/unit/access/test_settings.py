@@ -16,6 +16,7 @@ from torchgate.access.identity.authenticate import Presented
 from torchgate.access.identity.development import new_development_token
 from torchgate.access.settings import (
     AccessSettings,
+    DevelopmentIdentity,
     DevelopmentSettings,
     IdentitySettings,
     PolicySettings,
@@ -261,6 +262,13 @@ async def test_what_is_built_lets_the_right_one_in() -> None:
     assert authorisation.policy_version == build_policy(settings).version
     with pytest.raises(RejectedCredential):
         await authentication.authenticate(Presented(api_key=CI.key))
+
+
+@pytest.mark.parametrize("name", ["con", "NUL", "com1", "aux"])
+def test_no_development_identity_is_named_like_a_device(name: str) -> None:
+    """Its token goes into a file of that name, which Windows would not write."""
+    with pytest.raises(pydantic.ValidationError, match="names a device on Windows"):
+        DevelopmentIdentity(name=name)
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])

@@ -57,6 +57,7 @@ def test_server_error_is_a_warning() -> None:
     stream = io.StringIO()
     log = _logged(stream, log_level="warning")
     log.record(make_event())
+    log.record(make_event(status=503, code="unavailable", path="/v2/health/ready"))  # a probe's answer, no error
     log.record(make_event(status=503, code="overloaded"))
     assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [503]
 
