@@ -213,11 +213,14 @@ def _docstring(owner: object) -> str:
 
 
 def _api_alias(name: str) -> str:
-    from torchgate.contract import model
+    """The string below an alias, in whichever module of ours has it."""
+    from torchgate.contract import model, policy_hook
 
-    source = inspect.getsource(model)
-    found = re.search(rf'^{name} = [^\n]*\n"""(.*?)"""', source, re.DOTALL | re.MULTILINE)
-    return inspect.cleandoc(found[1]) if found else ""
+    for module in (model, policy_hook):
+        found = re.search(rf'^{name} = [^\n]*\n"""(.*?)"""', inspect.getsource(module), re.DOTALL | re.MULTILINE)
+        if found:
+            return inspect.cleandoc(found[1])
+    raise RuntimeError(f"{name} is public, and nothing says what it is: write a string below it.")
 
 
 def errors_page() -> str:
