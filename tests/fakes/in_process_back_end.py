@@ -22,7 +22,6 @@ from torchgate.contract.back_end import (
     Slot,
     StateListener,
 )
-from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import BodyTooLarge, ModelError, ModelNotReady, Overloaded, TorchgateError
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.engine.section_memory import SectionMemory
@@ -97,7 +96,7 @@ class InProcessBackEnd:
         self._is_shared = is_shared
         self.expected: list[Artifact] = []
         self.ran: list[Batch] = []
-        self.versions: dict[ModelRef, Version] = {}
+        self.versions: dict[int, Version] = {}
         self._memory_bytes = memory_bytes
         self._gate = gate
 
@@ -105,34 +104,34 @@ class InProcessBackEnd:
         self.expected += artifacts
 
     async def activate(self, artifact: Artifact, listener: StateListener) -> None:
-        listener(artifact.ref, "loading", "", 0)
+        listener("loading", "", 0)
         if artifact.ref.name.startswith("broken"):
-            listener(artifact.ref, "failed", "it is broken", 0)
+            listener("failed", "it is broken", 0)
             return
-        self.versions[artifact.ref] = Version(
+        self.versions[artifact.activation] = Version(
             artifact,
             listener,
             self._memory_bytes,
             HeapSections().create(self._memory_bytes) if self._is_shared else None,
         )
-        listener(artifact.ref, "ready", "", artifact.replicas)
+        listener("ready", "", artifact.replicas)
 
-    async def deactivate(self, ref: ModelRef) -> None:
-        self.versions.pop(ref, None)
+    async def deactivate(self, activation: int) -> None:
+        self.versions.pop(activation, None)
 
-    def reserve(self, ref: ModelRef, length: int) -> Slot:
-        version = self.versions[ref]
+    def reserve(self, activation: int, length: int) -> Slot:
+        version = self.versions[activation]
         if length > version.memory_bytes:
             raise BodyTooLarge("never")
         if length > version.free_bytes:
             raise Overloaded("not now", retry_after_s=1.0)
         return version.take(length)
 
-    def free_replicas(self, ref: ModelRef) -> int:
-        return self.versions[ref].free if ref in self.versions else 0
+    def free_replicas(self, activation: int) -> int:
+        return self.versions[activation].free if activation in self.versions else 0
 
     async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
-        version = self.versions.get(batch.ref)
+        version = self.versions.get(batch.activation)
         if version is None:
             raise ModelNotReady("gone")
         self.ran.append(batch)
@@ -144,12 +143,12 @@ class InProcessBackEnd:
             await future
         version.free -= 1
         try:
-            return await self._answer(batch, version, f"{batch.ref}/0#1")
+            return await self._answer(batch, version, f"{version.artifact.ref}/0#1")
         finally:
             version.free += 1
             if version.wanting:
                 version.wanting.popleft().set_result(None)
-            version.listener(batch.ref, "ready", "", version.artifact.replicas)
+            version.listener("ready", "", version.artifact.replicas)
 
     async def stop(self) -> None:
         self.versions.clear()

@@ -131,6 +131,7 @@ class InProcessPermit:
     def __init__(self, engine: InProcessEngine, ref: ModelRef) -> None:
         self._engine = engine
         self._ref = ref
+        self.description = engine.descriptions[ref]
         self._memory: bytearray | None = None
         self._payload: memoryview | None = None
         self._has_run = self._is_released = False

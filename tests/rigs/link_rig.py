@@ -83,8 +83,8 @@ class LinkRig:
     def has_all_its_memory(self) -> bool:
         version = self.engine._versions[OWNER]
         return (
-            self.back_end.versions[OWNER].has_all_its_memory
+            self.back_end.versions[version.artifact.activation].has_all_its_memory
             and version.room.held_bytes == 0
             and version.room.coming == 0
-            and self.engine._permits == 0
+            and version.permits == 0
         )

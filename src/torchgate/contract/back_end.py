@@ -36,6 +36,8 @@ class Artifact(msgspec.Struct, frozen=True):
         max_run_s: a batch that runs longer costs the worker its life.
         idempotent: False: rows are never run twice.
         warm_up: runs on made-up input before ready.
+        activation: number of this loading, unique in this process: two of one version may stand side by side while one
+            replaces the other, each with memory and replicas of its own.
     """
 
     ref: ModelRef
@@ -53,6 +55,7 @@ class Artifact(msgspec.Struct, frozen=True):
     max_run_s: float = 30.0
     idempotent: bool = True
     warm_up: int = 1
+    activation: int = 0
 
 
 class Slot(Protocol):
@@ -81,16 +84,17 @@ class BatchItem(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Requests of one model version that run together.
+    """Requests of one activation that run together.
 
     Args:
         batch_id: unique in this process; the answer must carry it.
+        activation: as its artifact says.
         items: at least one; their shapes are compatible.
         rows: of all items together.
     """
 
     batch_id: int
-    ref: ModelRef
+    activation: int
     items: tuple[BatchItem, ...]
     rows: int
 
@@ -132,8 +136,8 @@ class BatchLost(Exception):
         self.worker = worker
 
 
-StateListener = Callable[[ModelRef, ModelState, str, int], None]
-"""Called with (ref, state, reason, ready replicas) whenever one of them changes."""
+StateListener = Callable[[ModelState, str, int], None]
+"""Called with (state, reason, ready replicas) of one activation whenever one of them changes."""
 
 
 class BackEnd(Protocol):
@@ -144,22 +148,25 @@ class BackEnd(Protocol):
         ...
 
     async def activate(self, artifact: Artifact, listener: StateListener) -> None:
-        """Load a version; returns when it is ready or failed (the listener was told). Never raises for a bad model."""
-        ...
+        """Load a version; returns when it is ready or failed (the listener was told). Never raises for a bad model.
 
-    async def deactivate(self, ref: ModelRef) -> None:
-        """Unload a version after the batches that it is running."""
-        ...
-
-    def reserve(self, ref: ModelRef, length: int) -> Slot:
-        """Memory for the inputs of one request.
-
-        Raises:
-            Overloaded: none free now. BodyTooLarge: more than there is at all.
+        From here on it is known by the artifact's activation.
         """
         ...
 
-    def free_replicas(self, ref: ModelRef) -> int:
+    async def deactivate(self, activation: int) -> None:
+        """Unload after the batches that are running, and give all memory back. Safe for what is gone already."""
+        ...
+
+    def reserve(self, activation: int, length: int) -> Slot:
+        """Memory for the inputs of one request.
+
+        Raises:
+            Overloaded: none free now. BodyTooLarge: more than there is at all. ModelNotReady: it is gone.
+        """
+        ...
+
+    def free_replicas(self, activation: int) -> int:
         """How many batches it could take this moment; the listener is called when this rises from 0."""
         ...
 

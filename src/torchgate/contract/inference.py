@@ -89,9 +89,13 @@ class ModelDescription(msgspec.Struct, frozen=True):
         max_timeout_s: cap of a request's deadline.
         parameters: names of request parameters that reach the model.
         state: now.
-        reason: why it is in that state; empty when ready. For those with the right to read it.
+        reason: why it is in that state; in state ready empty, or why what lies on disk now is not what is served. For
+            those with the right to read it.
         ready_workers: how many replicas can take a batch.
         open_circuits: principals whose requests are refused, because they ended its workers again and again.
+        activation: number of the loading that serves it, unique in this engine; another number means that another
+            artifact may have taken its place.
+        is_default: whether a name without a version means this one.
     """
 
     ref: ModelRef
@@ -106,6 +110,8 @@ class ModelDescription(msgspec.Struct, frozen=True):
     reason: str = ""
     ready_workers: int = 0
     open_circuits: int = 0
+    activation: int = 0
+    is_default: bool = False
 
 
 class DurationStatistics(msgspec.Struct):
@@ -139,6 +145,11 @@ class ModelStatistics(msgspec.Struct):
 
 class Permit(Protocol):
     """Room in the engine for one request, from the door until the answer is encoded."""
+
+    @property
+    def description(self) -> ModelDescription:
+        """Of what will answer: it may have taken the place of what was described when the request was resolved."""
+        ...
 
     async def reserve(self, length: int) -> memoryview:
         """Shared memory for the inputs: writable, `length` bytes, 64-byte aligned.

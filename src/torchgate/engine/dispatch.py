@@ -53,13 +53,14 @@ class Dispatcher:
     ) -> None:
         self._artifact = artifact
         self._ref = artifact.ref
+        self._activation = artifact.activation
         self._back_end = back_end
         self._room = room
         self._clock = clock = shared.clock
         self._client_ids = shared.client_ids
         self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s)
         self._deadlines = Deadlines(self._expired, clock)
-        self._hand_over = HandOver(artifact.ref, back_end, shared.batch_ids)
+        self._hand_over = HandOver(artifact.activation, back_end, shared.batch_ids)
         self._circuits = circuits
         self._suspects = Suspects(
             artifact, self._hand_over, circuits, on_answer=self._answered, on_open=self._refuse_waiting, clock=clock
@@ -158,7 +159,7 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Hand over batches while one is due and a replica is free."""
-        while self._batcher.requests and self._back_end.free_replicas(self._ref) > self._unbegun:
+        while self._batcher.requests and self._back_end.free_replicas(self._activation) > self._unbegun:
             now = self._clock()
             due_at = self._batcher.due_at(company_is_coming=self._room.coming > 0)
             if due_at is not None and due_at > now:

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 
 from torchgate.contract.back_end import BackEnd, Batch, BatchAnswer, BatchItem, ItemAnswer
-from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceResponse
 from torchgate.engine.waiting import Waiting
@@ -16,13 +15,13 @@ class HandOver:
     """Gives batches of one version to the back end.
 
     Args:
-        ref: the version.
+        activation: of the version, as its artifact says.
         back_end: what runs them.
         batch_ids: shared by all versions, so that an id is unique in this process.
     """
 
-    def __init__(self, ref: ModelRef, back_end: BackEnd, batch_ids: itertools.count[int]) -> None:
-        self._ref = ref
+    def __init__(self, activation: int, back_end: BackEnd, batch_ids: itertools.count[int]) -> None:
+        self._activation = activation
         self._back_end = back_end
         self._batch_ids = batch_ids
 
@@ -41,7 +40,7 @@ class HandOver:
             timing.batch_rows = rows
             timing.batch_requests = len(batch)
         items = tuple([BatchItem(waiting.request, waiting.slot.slot) for waiting in batch])
-        message = Batch(next(self._batch_ids), self._ref, items, rows)
+        message = Batch(next(self._batch_ids), self._activation, items, rows)
         answer = await self._back_end.run(message, quarantined=quarantined)
         if len(answer.items) != len(batch):
             raise RuntimeError(f"{len(answer.items)} answers to {len(batch)} requests. This is a bug of the back end.")

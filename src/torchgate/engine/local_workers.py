@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import tempfile
@@ -65,7 +66,8 @@ class LocalWorkers:
         # Not the project's folder: on Windows a process keeps its working folder from being removed.
         self._folder = Path(tempfile.gettempdir())
         self._standbys = Standbys(self._start, settings.standbys)
-        self._versions: dict[ModelRef, Replicas] = {}
+        self._versions: dict[int, Replicas] = {}
+        self._generations: dict[ModelRef, itertools.count[int]] = {}
         self._workers: set[WorkerProcess] = set()
         self._started = 0
 
@@ -77,17 +79,21 @@ class LocalWorkers:
 
     async def activate(self, artifact: Artifact, listener: StateListener) -> None:
         """Load a version; returns when it is ready or failed."""
-        if artifact.ref in self._versions:
-            raise ValueError(f"{artifact.ref} is active already. This is a bug.")
+        if artifact.activation in self._versions:
+            raise ValueError(f"activation {artifact.activation} of {artifact.ref} is there already. This is a bug.")
         try:
             section = self._sections.create(self._settings.section_bytes)
         except OSError as error:
             reason = f"no shared memory of engine.section_bytes = {self._settings.section_bytes}: {error}"
-            listener(artifact.ref, "failed", reason, 0)
+            listener("failed", reason, 0)
             return
-        replicas = self._versions[artifact.ref] = Replicas(
+        replicas = self._versions[artifact.activation] = Replicas(
             VersionWorkers(
-                artifact, VersionMemory(artifact, section), self._standbys, artifact.threads or self._fair_threads
+                artifact,
+                VersionMemory(artifact, section),
+                self._standbys,
+                artifact.threads or self._fair_threads,
+                self._generations.setdefault(artifact.ref, itertools.count(1)),
             ),
             self._settings,
             clock=self._clock,
@@ -96,24 +102,24 @@ class LocalWorkers:
         )
         await replicas.start()
 
-    async def deactivate(self, ref: ModelRef) -> None:
+    async def deactivate(self, activation: int) -> None:
         """Unload a version after the batches that it is running."""
-        replicas = self._versions.pop(ref, None)
+        replicas = self._versions.pop(activation, None)
         if replicas is not None:
             await replicas.stop(replicas.artifact.max_run_s)
 
-    def reserve(self, ref: ModelRef, length: int) -> Slot:
+    def reserve(self, activation: int, length: int) -> Slot:
         """Memory for the inputs of one request."""
-        return self._of(ref).reserve(length)
+        return self._of(activation).reserve(length)
 
-    def free_replicas(self, ref: ModelRef) -> int:
+    def free_replicas(self, activation: int) -> int:
         """How many batches it could take this moment."""
-        replicas = self._versions.get(ref)
+        replicas = self._versions.get(activation)
         return len(replicas.ready) if replicas is not None else 0
 
     async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
         """Run a batch on a free replica, or, quarantined, alone on a worker kept for suspected rows."""
-        return await self._of(batch.ref).run(batch, quarantined=quarantined)
+        return await self._of(batch.activation).run(batch, quarantined=quarantined)
 
     async def stop(self) -> None:
         """End everything; running batches get a short grace."""
@@ -121,10 +127,10 @@ class LocalWorkers:
         await asyncio.gather(self._standbys.stop(), *(replicas.stop(_STOP_GRACE_S) for replicas in versions))
         await asyncio.gather(*(worker.stop(_STOP_GRACE_S) for worker in list(self._workers)))
 
-    def _of(self, ref: ModelRef) -> Replicas:
-        replicas = self._versions.get(ref)
+    def _of(self, activation: int) -> Replicas:
+        replicas = self._versions.get(activation)
         if replicas is None:
-            raise ModelNotReady(f"Model '{ref.name}' version '{ref.version}' is not loaded.")
+            raise ModelNotReady("This model version is not loaded any more. Try again.", retry_after_s=1.0)
         return replicas
 
     async def _start(self, threads: int) -> WorkerProcess:

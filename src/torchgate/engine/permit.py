@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torchgate.contract.back_end import BackEnd, Slot
-from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError
-from torchgate.contract.inference import InferenceRequest, InferenceResponse
+from torchgate.contract.inference import InferenceRequest, InferenceResponse, ModelDescription
 from torchgate.contract.os_services import Place
 from torchgate.engine.admission import Room
 from torchgate.engine.dispatch import Dispatcher
@@ -19,7 +18,7 @@ class EnginePermit:
     """Implements contract.inference.Permit.
 
     Args:
-        ref: of the version.
+        description: of the version that answers, as it is now.
         room: where `held` bytes are held.
         dispatcher: of the version.
         trial: where the request was let in to run alone.
@@ -29,13 +28,13 @@ class EnginePermit:
     """
 
     __slots__ = (
-        "_answer", "_back_end", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end", "_ref",
-        "_refusal", "_room", "_slot", "_trial",
+        "_answer", "_back_end", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end", "_refusal",
+        "_room", "_slot", "_trial", "description",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each of its parts once, by keyword
         self,
-        ref: ModelRef,
+        description: ModelDescription,
         room: Room,
         held: int,
         *,
@@ -45,7 +44,7 @@ class EnginePermit:
         refusal: Callable[[], TorchgateError | None],
         on_end: Callable[[], None],
     ) -> None:
-        self._ref = ref
+        self.description = description
         self._room = room
         self._held = held
         self._dispatcher = dispatcher
@@ -71,7 +70,7 @@ class EnginePermit:
             self._slot.release()
             self._slot = None
         self._held = self._room.exchange(self._held, length)
-        slot = self._back_end.reserve(self._ref, length)
+        slot = self._back_end.reserve(self.description.activation, length)
         self._slot = HeldSlot(slot)
         return slot.view
 

@@ -209,4 +209,4 @@ class Replicas:
         if self._failure and not ready:
             state = "failed"
             self.ready.refuse(self._not_ready())
-        self._listener(self.artifact.ref, state, self._failure if state == "failed" else "", ready)
+        self._listener(state, self._failure if state == "failed" else "", ready)

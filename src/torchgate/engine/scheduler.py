@@ -15,7 +15,7 @@ from torchgate.contract.back_end import BackEnd
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
-from torchgate.contract.inference import ModelDescription, ModelState, ModelStatistics, Permit
+from torchgate.contract.inference import ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
 from torchgate.engine.catalog import Catalog
 from torchgate.engine.digest import DigestRefused, folder_digest
@@ -62,19 +62,17 @@ class Scheduler:
         self._on_lifecycle = on_lifecycle
         self._digest = digest
         self._versions = {
-            ref: ServedVersion(catalog.entries[ref], back_end, settings, self._shared)
+            ref: ServedVersion(catalog.entries[ref], back_end, settings, self._shared, self._changed)
             for ref in sorted(catalog.entries)
         }
         self._loading: list[asyncio.Task[None]] = []
         self._watchers: list[Callable[[], None]] = []
-        self._permits = 0
-        self._idle: asyncio.Event = asyncio.Event()
         self._is_stopping = False
 
     async def start(self) -> None:
         """Begin to load every version; returns at once."""
         sound = [version for version in self._versions.values() if not version.entry.mistake]
-        self._back_end.expect([version.entry.artifact for version in sound])
+        self._back_end.expect([version.artifact for version in sound])
         self._loading = [asyncio.create_task(self._load(version)) for version in sound]
         for version in self._versions.values():
             if version.entry.mistake:
@@ -85,14 +83,9 @@ class Scheduler:
         self._is_stopping = True
         for task in self._loading:
             task.cancel()
-        if self._permits:
-            self._idle.clear()
-            with_time = asyncio.timeout(drain_s)
-            try:
-                async with with_time:
-                    await self._idle.wait()
-            except TimeoutError:
-                _log.warning("%d requests did not end within %g s and are given up.", self._permits, drain_s)
+        left = sum(await asyncio.gather(*(version.wait_idle(drain_s) for version in self._versions.values())))
+        if left:
+            _log.warning("%d requests did not end within %g s and are given up.", left, drain_s)
         for version in self._versions.values():
             version.dispatcher.fail_all(self._stopping())
         await self._back_end.stop()
@@ -142,16 +135,16 @@ class Scheduler:
             raise error
         dispatcher = version.dispatcher
         held = version.room.enter(announced_bytes, dispatcher.waiting, dispatcher.retry_after_s)
-        self._permits += 1
+        version.enter()
         return EnginePermit(
-            ref,
+            version.description,
             version.room,
             held,
             dispatcher=dispatcher,
             trial=version.circuits.trial(principal.key),
             back_end=self._back_end,
             refusal=lambda: self._refusal(version),
-            on_end=self._permit_ended,
+            on_end=version.leave,
         )
 
     async def cancel(self, principal_key: str, client_id: str) -> int:
@@ -165,24 +158,21 @@ class Scheduler:
 
     async def _load(self, version: ServedVersion) -> None:
         """Load one version; whatever goes wrong is its state, and no other version's."""
-        artifact = version.entry.artifact
+        artifact = version.artifact
         try:
             digest = await asyncio.to_thread(self._digest, Path(artifact.folder))
             version.description = msgspec.structs.replace(version.description, digest=digest, reason="")
-            await self._back_end.activate(msgspec.structs.replace(artifact, digest=digest), self._state_changed)
+            await self._back_end.activate(msgspec.structs.replace(artifact, digest=digest), version.change)
         except (DigestRefused, OSError) as error:
-            self._state_changed(version.ref, "failed", str(error), 0)
+            version.change("failed", str(error), 0)
         except Exception as error:  # noqa: BLE001 - one version's trouble must be its state alone
             _log.exception("%s can't be loaded.", version.ref)
-            self._state_changed(version.ref, "failed", f"an error of this server: {error!r}", 0)
+            version.change("failed", f"an error of this server: {error!r}", 0)
 
-    def _state_changed(self, ref: ModelRef, state: ModelState, reason: str, ready_workers: int) -> None:
-        version = self._versions[ref]
-        before = (version.description.state, version.description.reason)
-        version.change(state, reason, ready_workers)
+    def _changed(self, version: ServedVersion, is_news: bool) -> None:
         for on_change in self._watchers:
             on_change()
-        if before != (state, reason):
+        if is_news:
             self._tell(version)
 
     def _tell(self, version: ServedVersion) -> None:
@@ -202,8 +192,3 @@ class Scheduler:
         return Unavailable(
             f"This server is stopping. Try again in {_RETRY_STOPPING_S:g} s.", retry_after_s=_RETRY_STOPPING_S
         )
-
-    def _permit_ended(self) -> None:
-        self._permits -= 1
-        if not self._permits:
-            self._idle.set()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Callable
+
 import msgspec
 
 from torchgate.contract.back_end import BackEnd
@@ -26,6 +30,7 @@ class ServedVersion:
         entry: of the catalog.
         back_end, settings: as the scheduler's.
         shared: by all versions.
+        on_change: called after each change, and told whether state or reason are others than before.
     """
 
     def __init__(
@@ -34,21 +39,25 @@ class ServedVersion:
         back_end: BackEnd,
         settings: EngineSettings,
         shared: Shared,
+        on_change: Callable[[ServedVersion, bool], None],
     ) -> None:
         self.entry = entry
         self.ref: ModelRef = entry.artifact.ref
+        artifact = self.artifact = msgspec.structs.replace(entry.artifact, activation=next(shared.activations))
+        self._on_change = on_change
+        self.permits = 0
+        self._idle = asyncio.Event()
         # Half of the section is for inputs: answers can always be written.
         self.room = Room(self.ref, settings.max_queue_requests, settings.section_bytes // 2)
         self.circuits = Circuits(self.ref, settings, shared, self._circuits_changed)
         self.dispatcher = Dispatcher(
-            entry.artifact,
+            artifact,
             back_end,
             self.room,
             max_batch_delay_s=entry.max_batch_delay_s,
             shared=shared,
             circuits=self.circuits,
         )
-        artifact = entry.artifact
         self.description = ModelDescription(
             ref=self.ref,
             digest="",
@@ -60,10 +69,31 @@ class ServedVersion:
             parameters=entry.request_parameters,
             state="failed" if entry.mistake else "loading",
             reason=entry.mistake or "it has not begun to load",
+            activation=artifact.activation,
         )
+
+    def enter(self) -> None:
+        """One more permit is out for it."""
+        self.permits += 1
+
+    def leave(self) -> None:
+        """The end of what `enter` began; once each."""
+        self.permits -= 1
+        if not self.permits:
+            self._idle.set()
+
+    async def wait_idle(self, limit_s: float) -> int:
+        """Return when no permit is out for it, but at most so much later; how many are out still."""
+        self._idle.clear()
+        if self.permits:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await self._idle.wait()
+        return self.permits
 
     def change(self, state: ModelState, reason: str, ready_workers: int, *, digest: str = "") -> None:
         """Its state from now on. Who waits for a version that can't serve hears of it."""
+        before = (self.description.state, self.description.reason)
         self.description = msgspec.structs.replace(
             self.description,
             state=state,
@@ -75,6 +105,7 @@ class ServedVersion:
             self.dispatcher.fail_all(self.not_ready())
         elif ready_workers:
             self.dispatcher.wake()
+        self._on_change(self, before != (state, reason))
 
     def _circuits_changed(self, open_circuits: int) -> None:
         self.description = msgspec.structs.replace(self.description, open_circuits=open_circuits)

@@ -22,11 +22,13 @@ class Shared:
     Args:
         clock: monotonic.
         batch_ids: so that an id is unique in this process.
+        activations: numbers each loading of a version.
         client_ids: of the requests of all versions: a caller need not say to which model it spoke.
         on_lifecycle: told of what an auditor wants to know besides requests.
     """
 
     clock: Clock
     batch_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    activations: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     client_ids: ClientIds = field(default_factory=ClientIds)
     on_lifecycle: Callable[[LifecycleEvent], None] = _nobody_listens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 
@@ -28,14 +29,22 @@ class VersionWorkers:
         memory: of the version.
         standbys: where workers come from.
         threads: of each worker.
+        generations: numbers the version's workers, through all of its activations.
     """
 
-    def __init__(self, artifact: Artifact, memory: VersionMemory, standbys: Standbys, threads: int) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        memory: VersionMemory,
+        standbys: Standbys,
+        threads: int,
+        generations: itertools.count[int],
+    ) -> None:
         self.artifact = artifact
         self.memory = memory
         self._standbys = standbys
         self._threads = threads
-        self._generation = 0
+        self._generations = generations
         self._stopping: set[asyncio.Task[None]] = set()
 
     def request(self, *, is_urgent: bool = False) -> asyncio.Future[WorkerProcess]:
@@ -55,8 +64,7 @@ class VersionWorkers:
         Raises:
             LoadRefused: it can't. WorkerEnded: it ended meanwhile.
         """
-        self._generation += 1
-        name = f"{self.artifact.ref}/{place}#{self._generation}"
+        name = f"{self.artifact.ref}/{place}#{next(self._generations)}"
         answer = await worker.load(name, self.memory.load_message, self.artifact.load_timeout_s)
         if isinstance(answer, LoadFailed):
             if answer.detail:

@@ -149,6 +149,7 @@ async def infer(exchange: Exchange) -> HttpResponse:
     body_until = None if header_span_s is None else exchange.arrived_at + header_span_s
     permit = await _admit(exchange, settings.max_body_bytes if announced is None else announced)
     try:
+        exchange.description = permit.description  # another artifact may have taken the place of what was resolved
         decoded = await _read_and_decode(exchange, permit, announced, body_until)
         exchange.rows = decoded.rows
         await exchange.authorise(

@@ -7,6 +7,7 @@ import itertools
 import struct
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.fakes.in_process_back_end import InProcessBackEnd
@@ -19,7 +20,7 @@ from torchgate.contract.errors import BodyTooLarge, ModelError, ModelNotReady, O
 from torchgate.contract.inference import InferenceResponse, ModelState, Timing
 from torchgate.engine.settings import EngineSettings
 
-OWNER, BROKEN = ModelRef("owner", "1"), ModelRef("broken", "1")
+OWNER, BROKEN = 1, 2  # activations
 SETTINGS = EngineSettings(section_bytes=1 << 20, standbys=1)
 INPUT_BYTES = SETTINGS.section_bytes // 2
 
@@ -31,14 +32,16 @@ class Subject:
 
     def __init__(self, back_end: BackEnd) -> None:
         self.back_end = back_end
-        self.told: list[tuple[ModelRef, ModelState, str, int]] = []
+        self.told: list[tuple[int, ModelState, str, int]] = []
         self._ids = itertools.count(1)
 
-    def listen(self, ref: ModelRef, state: ModelState, reason: str, ready: int) -> None:
-        self.told.append((ref, state, reason, ready))
+    async def activate(self, activation: int, artifact: Artifact) -> None:
+        """Load it under a number of the test's own."""
+        numbered = msgspec.structs.replace(artifact, activation=activation)
+        await self.back_end.activate(numbered, lambda *told: self.told.append((activation, *told)))
 
-    def last(self, ref: ModelRef) -> tuple[ModelState, str]:
-        return next((state, reason) for told, state, reason, _ in reversed(self.told) if told == ref)
+    def last(self, activation: int) -> tuple[ModelState, str]:
+        return next((state, reason) for told, state, reason, _ in reversed(self.told) if told == activation)
 
     def batch(self, *questions: Sequence[int]) -> Batch:
         items = []
@@ -76,7 +79,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     back_end: BackEnd = InProcessBackEnd(INPUT_BYTES) if request.param == "in process" else local_workers(SETTINGS)
     subject = Subject(back_end)
     back_end.expect([artifact("owner"), artifact("broken")])
-    await back_end.activate(artifact("owner"), subject.listen)
+    await subject.activate(OWNER, artifact("owner"))
     yield subject
     await back_end.stop()
 
@@ -158,7 +161,7 @@ async def test_more_batches_than_replicas_all_run(subject: Subject):
 
 
 async def test_a_version_that_can_t_be_loaded_is_failed_with_a_reason(subject: Subject):
-    await subject.back_end.activate(artifact("broken"), subject.listen)
+    await subject.activate(BROKEN, artifact("broken"))
     state, reason = subject.last(BROKEN)
     assert state == "failed"
     assert reason
@@ -172,5 +175,5 @@ async def test_a_version_that_was_unloaded_is_gone(subject: Subject):
     assert back_end.free_replicas(OWNER) == 0
     with pytest.raises(ModelNotReady):
         await back_end.run(batch)
-    await back_end.activate(artifact("owner"), subject.listen)
+    await subject.activate(OWNER, artifact("owner"))
     check_answers(await subject.run([9]), [9])

@@ -171,7 +171,7 @@ async def test_every_answer_belongs_to_its_question_while_workers_are_killed(eng
                 outcomes["cancelled"] += 1
 
     async def killer() -> None:
-        replicas = engine._back_end._versions[OWNER]  # type: ignore[attr-defined]
+        replicas = engine._back_end._versions[engine._versions[OWNER].artifact.activation]  # type: ignore[attr-defined]
         for part in range(1, kills + 1):
             await until(lambda part=part: sum(outcomes.values()) >= total * part // (kills + 2) and replicas.live, 300)
             psutil.Process(next(iter(replicas.live)).pid).kill()
@@ -193,7 +193,7 @@ async def test_a_storm_of_cancelled_requests_leaves_nothing_behind(engine: Sched
         results = await asyncio.gather(*storm, return_exceptions=True)
         assert {type(one) for one in results[::2]} == {asyncio.CancelledError}
         assert not any(isinstance(one, BaseException) for one in results[1::2])
-    replicas = engine._back_end._versions[OWNER]  # type: ignore[attr-defined]
+    replicas = engine._back_end._versions[engine._versions[OWNER].artifact.activation]  # type: ignore[attr-defined]
     await until(lambda: replicas._workers.memory.inputs.free_bytes == replicas._workers.memory.inputs.length)
     await until(
         lambda: replicas._workers.memory.outputs.memory.free_bytes == replicas._workers.memory.outputs.memory.length

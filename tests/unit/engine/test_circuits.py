@@ -25,6 +25,7 @@ from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.settings import EngineSettings
 
 OWNER = ModelRef("owner", "1")
+ACTIVATION = 2  # after `once`
 PAUSE_S = 30.0
 
 
@@ -234,7 +235,7 @@ async def test_who_hangs_up_before_the_hang_is_proven_is_found_out_by_eliminatio
 async def test_of_two_who_hung_up_nobody_is_accused():
     rig = await Rig(offences=1).start()
     await asyncio.gather(rig.ask(HANGS, key="eve", timeout_s=0.2), rig.ask(5, key="ada", timeout_s=0.2))
-    await until(lambda: rig.back_end.versions[OWNER].free == 1)
+    await until(lambda: rig.back_end.versions[ACTIVATION].free == 1)
     await asyncio.gather(rig.ask(1, key="bob"))
     assert rig.open == 0
     await rig.engine.stop(1)

@@ -45,7 +45,7 @@ async def test_a_request_that_waits_is_taken_back_and_never_starts():
     gate.set()
     await running
     assert len(back_end.ran) == 1
-    assert back_end.versions[OWNER].free_bytes == back_end.versions[OWNER].memory_bytes
+    assert back_end.versions[2].free_bytes == back_end.versions[2].memory_bytes
     await engine.stop(1)
 
 
@@ -61,7 +61,7 @@ async def test_a_request_that_runs_is_answered_at_once_and_its_companion_gets_it
         await mine  # the batch has not ended: the gate is shut
     gate.set()
     await other
-    assert back_end.versions[OWNER].free_bytes == back_end.versions[OWNER].memory_bytes
+    assert back_end.versions[2].free_bytes == back_end.versions[2].memory_bytes
     await engine.stop(1)
 
 

@@ -32,6 +32,7 @@ from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.settings import EngineSettings
 
 OWNER = ModelRef("owner", "1")
+ACTIVATION = 0
 STATIC = Signature((TensorSpec("number", "INT64", (1,)),), (TensorSpec("double", "INT64", (1,)),))
 
 
@@ -60,28 +61,28 @@ class Rig:
         self._batch_id = 0
 
     async def activate(self, loaded: Artifact | None = None) -> None:
-        await self.workers.activate(loaded or artifact(), lambda _, *told: self.told.append(told))
+        await self.workers.activate(loaded or artifact(), lambda *told: self.told.append(told))
 
     def batch(self, *numbers: int, copies: int = 1) -> Batch:
         """One request for each number, with so many rows of it."""
         self._batch_id += 1
         items = []
         for number in numbers:
-            slot = self.workers.reserve(OWNER, 8 * copies)
+            slot = self.workers.reserve(ACTIVATION, 8 * copies)
             slot.view[:] = struct.pack("<q", number) * copies
             items.append(BatchItem(number_request([number] * copies, person("ada")), slot))
-        return Batch(self._batch_id, OWNER, tuple(items), len(numbers) * copies)
+        return Batch(self._batch_id, ACTIVATION, tuple(items), len(numbers) * copies)
 
     async def run(self, *numbers: int, quarantined: bool = False) -> BatchAnswer:
         return await self.workers.run(self.batch(*numbers), quarantined=quarantined)
 
     def serving(self) -> WireChild:
         """The child that holds the replica."""
-        worker = next(iter(self.workers._versions[OWNER].live))
+        worker = next(iter(self.workers._versions[ACTIVATION].live))
         return next(child for child in self.children.started if child.pid == worker.pid)
 
     def free_bytes(self) -> tuple[int, int]:
-        memory = self.workers._versions[OWNER]._workers.memory
+        memory = self.workers._versions[ACTIVATION]._workers.memory
         return memory.inputs.free_bytes, memory.outputs.memory.free_bytes
 
 
@@ -148,7 +149,7 @@ async def test_a_worker_that_needs_space_gets_it(make: Make):
 async def test_space_comes_when_an_answer_is_released(make: Make):
     rig = make()
     await rig.activate()
-    outputs = rig.workers._versions[OWNER]._workers.memory.outputs
+    outputs = rig.workers._versions[ACTIVATION]._workers.memory.outputs
     whole = outputs.memory.take(outputs.memory.length)
     assert whole is not None
 
@@ -187,7 +188,7 @@ async def test_a_worker_that_breaks_the_rules_is_killed_and_replaced(make: Make,
         await rig.run(5)
     assert not lost.value.hung
     assert bad.is_killed
-    await until(lambda: rig.workers.free_replicas(OWNER) == 1)
+    await until(lambda: rig.workers.free_replicas(ACTIVATION) == 1)
     assert values(await rig.run(6)) == [6]
 
 
@@ -254,7 +255,7 @@ async def test_a_run_whose_caller_went_keeps_its_memory_until_it_is_over(make: M
     run = last_run(child)
     answer(child, run, run.space_offset, run.space_length)
     await until(lambda: rig.free_bytes() == before)
-    assert rig.workers.free_replicas(OWNER) == 1
+    assert rig.workers.free_replicas(ACTIVATION) == 1
 
 
 async def test_a_death_is_made_good_by_the_standby(make: Make):
@@ -263,7 +264,7 @@ async def test_a_death_is_made_good_by_the_standby(make: Make):
     await until(lambda: len(rig.children.alive) == 2)
     standby = rig.children.started[1]
     rig.serving().end(-9)
-    await until(lambda: bool(rig.workers._versions[OWNER].live) and rig.serving() is standby)
+    await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is standby)
     await until(lambda: len(rig.children.alive) == 2)
     assert rig.told[-1] == ("ready", "", 1)
     assert [event.activity for event in rig.events] == ["start", "failure", "start"]
@@ -276,7 +277,7 @@ async def test_a_batch_waits_for_the_replacement(make: Make):
     rig.children.says_hello = False
     rig.serving().end(-9)
     await until(lambda: len(rig.children.started) == 2)
-    assert rig.workers.free_replicas(OWNER) == 0
+    assert rig.workers.free_replicas(ACTIVATION) == 0
     running = asyncio.create_task(rig.run(5))
     rig.children.started[1].say(Hello(PROTOCOL_VERSION, 1, "2", "3"))
     assert values(await running) == [5]
@@ -287,7 +288,7 @@ async def test_deaths_beyond_the_budget_make_the_version_failed_and_a_later_atte
     await rig.activate()
     first = rig.serving()
     first.end(-11)
-    await until(lambda: bool(rig.workers._versions[OWNER].live) and rig.serving() is not first)
+    await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is not first)
     rig.serving().end(-11)
     await until(lambda: rig.told[-1][0] == "failed")
     assert "restart_budget" in rig.told[-1][1]
@@ -308,7 +309,7 @@ async def test_what_can_t_be_loaded_is_failed_at_once_and_never_tried_again(make
     rig = make(WireChildren(refusing))
     await rig.activate(artifact(replicas=2))
     assert rig.told[-1] == ("failed", "no weights", 0)
-    await until(lambda: all(task.done() for task in rig.workers._versions[OWNER]._places))
+    await until(lambda: all(task.done() for task in rig.workers._versions[ACTIVATION]._places))
 
 
 async def test_a_load_that_takes_too_long_is_a_failure(make: Make):
@@ -366,8 +367,8 @@ async def test_quarantine_uses_one_worker_for_all_suspects_and_gives_it_to_the_e
     await until(lambda: any(isinstance(message, Load) for message in standby.heard))
     rig.serving().end(-9)
     assert [values(await one) for one in suspects] == [[5], [6]]
-    await until(lambda: bool(rig.workers._versions[OWNER].live) and rig.serving() is standby)
-    assert rig.workers.free_replicas(OWNER) == 1
+    await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is standby)
+    assert rig.workers.free_replicas(ACTIVATION) == 1
 
 
 async def test_a_guilty_suspect_costs_its_worker_and_nothing_of_the_budget(make: Make):
@@ -407,12 +408,12 @@ async def test_unloading_ends_the_workers_and_who_still_asks_is_told(make: Make)
     rig = make()
     await rig.activate()
     serving = rig.serving()
-    await rig.workers.deactivate(OWNER)
+    await rig.workers.deactivate(ACTIVATION)
     assert serving not in rig.children.alive
     assert rig.sections.made[0].is_closed
     with pytest.raises(ModelNotReady):
-        rig.workers.reserve(OWNER, 8)
-    await rig.workers.deactivate(OWNER)
+        rig.workers.reserve(ACTIVATION, 8)
+    await rig.workers.deactivate(ACTIVATION)
 
 
 async def test_stopping_kills_workers_that_do_not_hear(make: Make):
@@ -436,10 +437,10 @@ async def test_stopping_while_everything_starts_leaves_nothing(make: Make):
 async def test_inputs_are_bounded(make: Make):
     rig = make()
     await rig.activate()
-    slots = [rig.workers.reserve(OWNER, 1 << 18) for _ in range(2)]
+    slots = [rig.workers.reserve(ACTIVATION, 1 << 18) for _ in range(2)]
     with pytest.raises(Overloaded):
-        rig.workers.reserve(OWNER, 1)
+        rig.workers.reserve(ACTIVATION, 1)
     with pytest.raises(TorchgateError):
-        rig.workers.reserve(OWNER, 1 << 20)
+        rig.workers.reserve(ACTIVATION, 1 << 20)
     for slot in slots:
         slot.release()

@@ -43,6 +43,8 @@ from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.settings import EngineSettings
 
 OWNER = ModelRef("owner", "1")
+FIRST = 1
+"""Activation of the first version that an engine loads."""
 
 
 async def started(
@@ -70,7 +72,7 @@ async def test_an_answer_comes_back_to_its_question():
     timing = await ask(engine, [1, 2, 3])
     assert (timing.batch_rows, timing.batch_requests, timing.attempts) == (3, 1, 1)
     assert timing.worker == "owner:1/0#1"
-    assert back_end.versions[OWNER].free_bytes == back_end.versions[OWNER].memory_bytes
+    assert back_end.versions[FIRST].free_bytes == back_end.versions[FIRST].memory_bytes
     await engine.stop(1)
 
 
@@ -187,7 +189,7 @@ async def test_a_deadline_passes_while_its_rows_run_and_their_memory_is_kept_unt
         await ask(engine, [1], timeout_s=0.03)
     gate.set()
     await ask(engine, [2])
-    version = back_end.versions[OWNER]
+    version = back_end.versions[FIRST]
     assert version.free_bytes == version.memory_bytes
     await engine.stop(1)
 
@@ -214,7 +216,7 @@ async def test_a_request_that_is_taken_back_never_starts():
     gate.set()
     await running
     assert len(back_end.ran) == 1
-    assert back_end.versions[OWNER].free_bytes == back_end.versions[OWNER].memory_bytes
+    assert back_end.versions[FIRST].free_bytes == back_end.versions[FIRST].memory_bytes
     await engine.stop(1)
 
 
@@ -272,7 +274,7 @@ async def test_a_permit_reserves_before_its_run_and_runs_once():
         await permit.run(number_request([1], person("ada")))
     await permit.reserve(4096)
     (await permit.reserve(8))[:] = (5).to_bytes(8, "little")
-    version = back_end.versions[OWNER]
+    version = back_end.versions[FIRST]
     assert version.memory_bytes - version.free_bytes == 8, "what was reserved first is given back"
     check(await permit.run(number_request([5], person("ada"))), [5], "ada")
     with pytest.raises(RuntimeError):
@@ -424,4 +426,4 @@ async def test_every_answer_belongs_to_its_question_through_cancels_and_deaths()
     assert min(outcomes.values()) > 10
     await engine.stop(1)
     room = engine._versions[OWNER].room
-    assert (room.held_bytes, room.coming, engine._permits) == (0, 0, 0)
+    assert (room.held_bytes, room.coming, engine._versions[OWNER].permits) == (0, 0, 0)

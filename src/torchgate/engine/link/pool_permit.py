@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from torchgate.contract.clock import Clock
-from torchgate.contract.errors import BodyTooLarge, Overloaded, TorchgateError, UnknownModel
+from torchgate.contract.errors import BodyTooLarge, Overloaded, TorchgateError
 from torchgate.contract.inference import Engine, InferenceRequest, InferenceResponse, Permit
 from torchgate.engine.link.failures import Failure, failure_of, unexpected_failure
 from torchgate.engine.link.gate_memory import GateMemory
@@ -159,13 +159,15 @@ class PoolPermit:
     async def _enter(self) -> FromPool:
         admit, session = self._admit, self._session
         self._permit = await session.engine.admit(admit.ref, admit.principal, admit.announced_bytes)
+        found = self._permit.description
+        description = found if found.activation != admit.activation else None
         if admit.announced_bytes > MOST_EARLY_BYTES:
-            return Admitted(admit.permit, None)
+            return Admitted(admit.permit, None, description)
         try:
             stretch = await self._reserve(self._permit, max(LEAST_EARLY_BYTES, admit.announced_bytes))
         except (Overloaded, BodyTooLarge):
             stretch = None  # the decoded inputs may need less; then this is said of them
-        return Admitted(admit.permit, stretch)
+        return Admitted(admit.permit, stretch, description)
 
     async def _reserve_more(self, permit: Permit, length: int) -> FromPool:
         return Reserved(self._admit.permit, await self._reserve(permit, length))
@@ -188,10 +190,7 @@ class PoolPermit:
 
     async def _run(self, permit: Permit, fields: RunFields) -> FromPool:
         session, admit = self._session, self._admit
-        description = session.engine.describe(admit.ref)
-        if description is None:
-            raise UnknownModel(f"There is no model '{admit.ref.name}' version '{admit.ref.version}' any more.")
-        examine_run(fields, description, self._reserved)
+        examine_run(fields, permit.description, self._reserved)
         self._reserved = -1  # so that no second run begins
         if self._view is not None and self._inputs is not None:
             self._view[:] = self._inputs.view

@@ -12,7 +12,7 @@ import msgspec
 
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.errors import TorchgateError, Unavailable
+from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
 from torchgate.contract.inference import ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
 from torchgate.engine.link.calls import asked_methods
@@ -137,14 +137,18 @@ class RemoteEngine:
             raise self.away()
         if principal.claims:  # the policy's affair, which is decided here
             principal = msgspec.structs.replace(principal, claims={})
+        described = self._models.get(ref)
+        if described is None:
+            raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
         number = link.enter()
         try:
-            answer = await link.ask_permit(number, Admit(number, ref, principal, announced_bytes))
+            answer = await link.ask_permit(number, Admit(number, ref, principal, announced_bytes, described.activation))
         except BaseException:
             link.leave(number)
             raise
-        stretch = answer.stretch if isinstance(answer, Admitted) else None
-        return RemotePermit(link, number, stretch, self._clock)
+        if not isinstance(answer, Admitted):
+            raise TypeError(f"{type(answer).__name__} to an Admit. This is a bug of the pool.")
+        return RemotePermit(link, number, answer.stretch, answer.description or described, self._clock)
 
     def learnt(self, link: PoolLink, catalogue: Catalogue) -> None:
         """The pool has told of its models."""

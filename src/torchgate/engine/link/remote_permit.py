@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from torchgate.contract.clock import Clock
-from torchgate.contract.inference import InferenceRequest, InferenceResponse
+from torchgate.contract.inference import InferenceRequest, InferenceResponse, ModelDescription
 from torchgate.contract.os_services import Place
 from torchgate.engine.link.pool_link import PoolLink
 from torchgate.engine.link.wire import Admitted, Done, Reserve, Reserved, Run, RunFields, Stretch
@@ -18,15 +18,19 @@ class RemotePermit:
         link: that it was given over.
         number: of it, on that connection.
         stretch: memory that came with it, or None.
+        description: of what will answer.
         clock: monotonic.
     """
 
-    __slots__ = ("_clock", "_has_run", "_is_released", "_link", "_number", "_stretch")
+    __slots__ = ("_clock", "_has_run", "_is_released", "_link", "_number", "_stretch", "description")
 
-    def __init__(self, link: PoolLink, number: int, stretch: Stretch | None, clock: Clock) -> None:
+    def __init__(
+        self, link: PoolLink, number: int, stretch: Stretch | None, description: ModelDescription, clock: Clock
+    ) -> None:
         self._link = link
         self._number = number
         self._stretch = stretch
+        self.description = description
         self._clock = clock
         self._has_run = False
         self._is_released = False

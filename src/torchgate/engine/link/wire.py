@@ -85,12 +85,17 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Admit(msgspec.Struct, frozen=True, tag="admit", array_like=True):
-    """Engine.admit, and memory for as many bytes."""
+    """Engine.admit, and memory for as many bytes.
+
+    Args:
+        activation: of the loading that the gate has in mind.
+    """
 
     permit: int
     ref: ModelRef
     principal: Principal
     announced_bytes: int
+    activation: int = 0
 
 
 class Reserve(msgspec.Struct, frozen=True, tag="reserve", array_like=True):
@@ -192,10 +197,15 @@ class Stretch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Admitted(msgspec.Struct, frozen=True, tag="admitted", array_like=True):
-    """The permit is given; with memory, unless there is none now or the body is too long to hold it from here."""
+    """The permit is given; with memory, unless there is none now or the body is too long to hold it from here.
+
+    Args:
+        description: of what will answer, where that is another loading than the gate had in mind.
+    """
 
     permit: int
     stretch: Stretch | None
+    description: ModelDescription | None = None
 
 
 class Reserved(msgspec.Struct, frozen=True, tag="reserved", array_like=True):

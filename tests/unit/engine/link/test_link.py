@@ -63,7 +63,7 @@ async def test_the_picture_of_the_models_is_the_pool_s(rig: LinkRig):
 
 async def test_a_change_reaches_every_gate(rig: LinkRig):
     gates = [await rig.start_gate(), await rig.start_gate()]
-    rig.engine._state_changed(OWNER, "failed", "it broke", 0)
+    rig.engine._versions[OWNER].change("failed", "it broke", 0)
     for gate in gates:
         await until(lambda gate=gate: gate.models()[0].reason == "it broke")  # type: ignore[misc]
         with pytest.raises(ModelNotReady) as refused:
@@ -78,7 +78,7 @@ async def test_a_refusal_is_never_older_than_the_picture(rig: LinkRig):
     with pytest.raises(UnknownModel):
         await gate.admit(OWNER, person("ada"), 8)
     assert gate.resolve("owner", None) is None, "the gate decides anew, and must not find the same again"
-    assert rig.back_end.versions[OWNER].has_all_its_memory
+    assert rig.back_end.versions[1].has_all_its_memory
 
 
 @pytest.mark.parametrize(
