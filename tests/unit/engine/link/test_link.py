@@ -307,7 +307,7 @@ async def test_a_section_that_is_gone_is_unmapped_by_the_gates():
     await ask(gate, [1])
     await until(lambda: rig.has_all_its_memory)
     rig.back_end.ran.clear()
-    await rig.back_end.deactivate(OWNER)
+    await rig.back_end.deactivate(1)
     gc.collect()
     for session in rig.pool.gates:
         session.memory.sweep()
