@@ -128,6 +128,11 @@ class Dispatcher:
         for waiting in self._batcher.drain():
             waiting.fail(error)
 
+    def give_up(self, error: TorchgateError) -> None:
+        """What runs is about to be ended from outside: who waits, and who loses its run by that, gets this error."""
+        self.fail_all(error)
+        self._suspects.give_up(error)
+
     async def close(self, error: TorchgateError) -> None:
         """Wait for batches that are still with the back end, which must have been stopped or be about to end them.
 

@@ -87,7 +87,7 @@ class Scheduler:
         if left:
             _log.warning("%d requests did not end within %g s and are given up.", left, drain_s)
         for version in self._versions.values():
-            version.dispatcher.fail_all(self._stopping())
+            version.dispatcher.give_up(self._stopping())
         await self._back_end.stop()
         for version in self._versions.values():
             await version.dispatcher.close(self._stopping())

@@ -52,15 +52,18 @@ class Suspects:
         self._clock = clock
         self._lines: tuple[deque[_Suspect], ...] = (deque(), deque(), deque())
         self._task: asyncio.Task[None] | None = None
+        self._end: TorchgateError | None = None
 
     def add_lost(self, batch: Sequence[Waiting], lost: BatchLost) -> None:
         """Run each of them once more; or, where rows must not run twice, all of them get the error.
 
         Their slots are held, and let go after their run.
         """
-        if not self._artifact.idempotent:
+        if self._end is not None or not self._artifact.idempotent:
             let_go(batch)
-            fail(batch, guilty(self._artifact, lost))
+            fail(batch, self._end or guilty(self._artifact, lost))
+            if self._end is not None:
+                return
             keys = {waiting.request.principal.key for waiting in batch}
             self._judge(keys.pop() if len(keys) == 1 else None)  # of several nobody can tell who it was
             return
@@ -75,13 +78,18 @@ class Suspects:
             waiting.trial.is_in_line = True
         self._add(_Suspect(waiting, None))
 
-    async def close(self, error: TorchgateError) -> None:
-        """Return when the one that runs has ended; the others get this error."""
+    def give_up(self, error: TorchgateError) -> None:
+        """Nothing will run any more, and what is lost from here is nobody's fault: all get this error."""
+        self._end = error
         for line in self._lines:
             while line:
                 waiting = line.popleft().waiting
                 waiting.slot.let_go()
                 waiting.fail(error)
+
+    async def close(self, error: TorchgateError) -> None:
+        """Return when the one that runs has ended; the others get this error."""
+        self.give_up(error)
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -132,9 +140,10 @@ class Suspects:
         try:
             answer = await self._hand_over.run([waiting], self._clock(), quarantined=True)
         except BatchLost as lost:
-            waiting.fail(guilty(self._artifact, lost))
-            suspect.guilty()
-            self._judge(waiting.request.principal.key)
+            waiting.fail(self._end or guilty(self._artifact, lost))
+            if self._end is None:
+                suspect.guilty()
+                self._judge(waiting.request.principal.key)
         except Exception as error:  # noqa: BLE001 - whatever a back end raises, the caller must hear of it
             waiting.fail(unexpected(error))
             self._judge(suspect.untried())

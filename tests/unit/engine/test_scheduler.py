@@ -364,6 +364,24 @@ async def test_stopping_gives_up_what_does_not_end_in_time():
     await stopping
 
 
+@pytest.mark.parametrize("model", ["once", "owner"])
+async def test_what_runs_when_the_server_stops_is_told_to_come_back(model: str):
+    """Whether its rows may run twice or not: its worker is ended by us, so that it is no 500 and nobody's offence."""
+    gate = asyncio.Event()
+    back_end = InProcessBackEnd(gate=gate)
+    engine = await started(back_end, model, settings=EngineSettings(section_bytes=1 << 20, circuit_offences=1))
+    running = asyncio.create_task(ask(engine, [DIES], model=model))
+    await until(lambda: len(back_end.ran) == 1)
+    stopping = asyncio.create_task(engine.stop(0.01))
+    await until(lambda: not back_end.versions)
+    gate.set()
+    with pytest.raises(Unavailable, match="stopping") as refused:
+        await running
+    assert refused.value.retry_after_s
+    await stopping
+    assert len(back_end.ran) == 1
+
+
 async def test_statistics_count_what_happened():
     engine = await started(InProcessBackEnd())
     await ask(engine, [1, 2])
