@@ -147,20 +147,16 @@ class Dispatcher:
 
     def _put(self, waiting: Waiting, trial: Trial | None, now: float) -> None:
         """Into the queue, or where it can hurt nobody."""
-        request = waiting.request
-        if trial is None:
-            refusal = self._circuits.refusal(request.principal.key, is_within=True)
-            if refusal is not None:
-                raise refusal
-            try:
+        refusal = None if trial is not None else self._circuits.refusal(waiting.request.principal.key, is_within=True)
+        if refusal is not None:
+            raise refusal
+        try:
+            if trial is None:
                 self._batcher.add(waiting, now)
-            except ValueError as error:
-                raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
-        elif not 1 <= request.rows <= max(1, self._artifact.max_batch_size):
-            raise InvalidRequest(f"Model '{self._ref.name}' can't take a request of {request.rows} rows.")
-        else:
-            waiting.trial = trial
-            self._suspects.add_trial(waiting)
+            else:
+                self._suspects.add_trial(waiting, trial)
+        except ValueError as error:
+            raise InvalidRequest(f"Model '{self._ref.name}' can't take this request: {error}.") from None
 
     def _pump(self) -> None:
         """Hand over batches while one is due and a replica is free."""

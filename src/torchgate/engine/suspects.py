@@ -13,7 +13,7 @@ from torchgate.engine.circuits import Circuits
 from torchgate.engine.hand_over import HandOver, fail, let_go
 from torchgate.engine.lost_batch import LostBatch
 from torchgate.engine.run_errors import guilty, unexpected
-from torchgate.engine.trial import Verdict
+from torchgate.engine.trial import Trial, Verdict
 from torchgate.engine.waiting import Waiting
 
 _UNSUSPICIOUS, _SUSPICIOUS, _ON_TRIAL = range(3)
@@ -71,11 +71,18 @@ class Suspects:
         for waiting in batch:
             self._add(_Suspect(waiting, together))
 
-    def add_trial(self, waiting: Waiting) -> None:
-        """Run it for the first time; its slot is held from here, and let go after its run."""
+    def add_trial(self, waiting: Waiting, trial: Trial) -> None:
+        """Run it for the first time; its slot is held from here, and let go after its run.
+
+        Raises:
+            ValueError: it has more rows than any batch may have.
+        """
+        most = max(1, self._artifact.max_batch_size)
+        if not 1 <= waiting.request.rows <= most:
+            raise ValueError(f"{waiting.request.rows} rows; a batch has 1 to {most}")
         waiting.slot.hold()
-        if waiting.trial is not None:
-            waiting.trial.is_in_line = True
+        waiting.trial = trial
+        trial.is_in_line = True
         self._add(_Suspect(waiting, None))
 
     def give_up(self, error: TorchgateError) -> None:
