@@ -21,6 +21,7 @@ from torchgate.contract.worker_wire import (
     Space,
     Stop,
     ToWorker,
+    Warming,
     decode_to_worker,
     encode,
 )
@@ -130,6 +131,7 @@ class WireChildren:
 def well_behaved(child: WireChild, message: ToWorker) -> None:
     """Loads anything; answers each item with its first input."""
     if isinstance(message, Load):
+        child.say(Warming(0.0))
         child.say(Loaded(0.0, 0.0))
     elif isinstance(message, Run):
         answer(child, message, message.space_offset, message.space_length)

@@ -17,6 +17,9 @@ Source: Open Inference Protocol, "Tensor Data Types"; BF16 from Triton's binary 
 
 DATATYPES: frozenset[str] = frozenset(ITEM_BYTES) | {"BYTES"}
 
+FLOATS: frozenset[str] = frozenset({"FP16", "BF16", "FP32", "FP64"})
+"""Datatypes that can hold NaN and infinity."""
+
 BINARY_ONLY: frozenset[str] = frozenset({"FP16", "BF16"})
 """Datatypes that JSON can't carry: they travel by the binary tensor data extension alone."""
 
@@ -34,11 +37,13 @@ class TensorSpec(msgspec.Struct, frozen=True):
         name: as on the wire.
         datatype: one of DATATYPES.
         shape: of one row (without the batch dimension) when the model takes batches, else whole; -1 is any length.
+        finite: of an output: a row with NaN or infinity in it is no answer.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    finite: bool = False
 
     def admits(self, shape: tuple[int, ...]) -> bool:
         """Whether a concrete shape, in the same form (without or with the batch dimension), fits."""

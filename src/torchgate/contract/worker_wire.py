@@ -4,7 +4,8 @@ The life of a worker on this wire:
 
     engine                          worker
     (starts the process)            Hello              torch is imported: standby
-    Load                            Loaded | LoadFailed   (warm-up included)
+    Load                            Warming               loaded; runs on made-up input
+                                    Loaded                … or LoadFailed, before or after Warming
     Run                             RunDone               or NeedSpace → Space → RunDone
     …
     Stop, or the channel's end      (exits)
@@ -20,7 +21,7 @@ import msgspec
 from torchgate.contract.principal import RowPrincipal
 from torchgate.contract.tensors import PlacedTensor, Signature
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised with every incompatible change; Hello carries the worker's, and the engine refuses another."""
 
 MAX_FRAME_BYTES = 16 << 20
@@ -97,6 +98,12 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     python: str
 
 
+class Warming(msgspec.Struct, frozen=True, tag=True):
+    """The model is loaded and runs on made-up input."""
+
+    load_s: float
+
+
 class Loaded(msgspec.Struct, frozen=True, tag=True):
     """The model is loaded and has answered its warm-up."""
 
@@ -152,7 +159,7 @@ class RunDone(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker = Load | Run | Space | Stop
-FromWorker = Hello | Loaded | LoadFailed | NeedSpace | RunDone
+FromWorker = Hello | Warming | Loaded | LoadFailed | NeedSpace | RunDone
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

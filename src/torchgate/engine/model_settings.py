@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from torchgate.contract.settings_file import Settings
-from torchgate.contract.tensors import DATATYPES, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
+from torchgate.contract.tensors import DATATYPES, FLOATS, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
 
 Format = Literal["class", "export", "torchscript"]
 Dimension = Annotated[int, Field(ge=-1, le=MAX_ELEMENTS)]
@@ -26,6 +26,10 @@ class TensorSettings(Settings):
     shape: Annotated[tuple[Dimension, ...], Field(max_length=MAX_RANK)]
     """Of one row, without the batch dimension (the whole shape where max_batch_size is 0); -1 is any length."""
 
+    finite: bool = False
+    """Of an output of FP16, BF16, FP32 or FP64: a request whose rows come out with NaN or infinity gets an error, and
+    nobody else of its batch."""
+
     @field_validator("datatype")
     @classmethod
     def _is_known(cls, datatype: str) -> str:
@@ -33,9 +37,15 @@ class TensorSettings(Settings):
             raise ValueError(f"no such datatype. Allowed: {', '.join(sorted(DATATYPES))}")
         return datatype
 
+    @model_validator(mode="after")
+    def _can_be_infinite(self) -> TensorSettings:
+        if self.finite and self.datatype not in FLOATS:
+            raise ValueError(f"finite is for {', '.join(sorted(FLOATS))}; {self.datatype} is always finite")
+        return self
+
     def spec(self) -> TensorSpec:
         """As the other rooms know it."""
-        return TensorSpec(self.name, self.datatype, self.shape)
+        return TensorSpec(self.name, self.datatype, self.shape, self.finite)
 
 
 class BatchingSettings(Settings):
@@ -119,6 +129,13 @@ class ModelSettings(Settings):
         if not names:
             raise ValueError("there must be at least one")
         return tensors
+
+    @field_validator("inputs")
+    @classmethod
+    def _finite_is_for_outputs(cls, inputs: tuple[TensorSettings, ...]) -> tuple[TensorSettings, ...]:
+        if any(one.finite for one in inputs):
+            raise ValueError("finite is for outputs; an input is as its caller sends it")
+        return inputs
 
     def signature(self) -> Signature:
         """As the other rooms know it."""

@@ -17,6 +17,10 @@ _LONGEST_WAIT_FOR_SPACE_S = 5.0
 """Answers are encoded within milliseconds; room that has not come after so long will not come soon."""
 
 
+_LARGEST_GUESS = 8
+"""Part of the memory for outputs that a guess takes at most: one huge answer must not make all later ones wait."""
+
+
 class OutputSpace:
     """Room for the answers of one version: handed out by what the signature says, or by what was needed before.
 
@@ -41,7 +45,8 @@ class OutputSpace:
     def guess(self, items: Sequence[BatchItem]) -> int:
         """Bytes that the answers of these requests will take: exact where the signature leaves nothing open."""
         if self._row_bytes is None:
-            return sum([padded(item.request.rows * self._seen_row_bytes) for item in items])
+            guessed = sum([padded(item.request.rows * self._seen_row_bytes) for item in items])
+            return min(guessed, padded(self.memory.length // _LARGEST_GUESS))
         if not self._takes_batches:
             return sum(map(padded, self._row_bytes)) * len(items)
         return sum([padded(item.request.rows * length) for item in items for length in self._row_bytes])

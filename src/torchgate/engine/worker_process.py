@@ -22,6 +22,7 @@ from torchgate.contract.worker_wire import (
     Space,
     Stop,
     ToWorker,
+    Warming,
     WireError,
     decode_from_worker,
     encode,
@@ -34,7 +35,8 @@ _log = logging.getLogger("torchgate.engine")
 
 _ANSWERS = {
     Hello: WorkerEvent.SAID_HELLO,
-    Loaded: WorkerEvent.LOADED,
+    Warming: WorkerEvent.LOADED,
+    Loaded: WorkerEvent.WARMED_UP,
     LoadFailed: WorkerEvent.REFUSED_LOAD,
 }
 
@@ -192,9 +194,10 @@ class WorkerProcess:
         elif self._enter(WorkerEvent.NEEDED_SPACE):
             self._run.give_space(need.length, lambda offset, length: self._send(Space(batch_id, offset, length)))
 
-    def _answered(self, message: Hello | Loaded | LoadFailed) -> None:
-        if self._enter(_ANSWERS[type(message)]) and self._answer is not None and not self._answer.done():
-            self._answer.set_result(message)
+    def _answered(self, message: Hello | Warming | Loaded | LoadFailed) -> None:
+        answer = None if isinstance(message, Warming) else message
+        if self._enter(_ANSWERS[type(message)]) and answer and self._answer and not self._answer.done():
+            self._answer.set_result(answer)
 
     async def _ask(self, message: ToWorker | None, timeout_s: float, what: str) -> Hello | Loaded | LoadFailed:
         if self.ended.done():
@@ -222,8 +225,7 @@ class WorkerProcess:
         return True
 
     def _end(self, event: WorkerEvent, reason: WorkerEnded) -> None:
-        state = after(self.state, event)
-        self.state = state or self.state
+        self.state = after(self.state, event) or self.state
         if self.ended.done():
             return
         self.ended.set_result(reason)

@@ -44,12 +44,14 @@ class Rows(msgspec.Struct):
         shape: concrete, batch dimension first where there is one.
         data: numeric: all bytes; BYTES: None.
         elements: BYTES: flat elements; numeric: empty.
+        unfinite: rows with NaN or infinity, where the signature forbids them; of a whole answer row 0 stands for all.
     """
 
     spec: TensorSpec
     shape: tuple[int, ...]
     data: memoryview | None
     elements: Sequence[object] = ()
+    unfinite: Sequence[int] = ()
 
     def cut(self, first: int, count: int) -> tuple[tuple[int, ...], memoryview | bytes]:
         """Shape and bytes of some rows."""
@@ -99,7 +101,18 @@ def _rows(spec: TensorSpec, value: Array, rows: int | None) -> Rows:
         tensor = tensor.to(TORCH_TYPES[spec.datatype])
     shape = tuple(tensor.shape)
     _check_shape(spec, shape, rows)
-    return Rows(spec, shape, raw_view(tensor))
+    return Rows(spec, shape, raw_view(tensor), unfinite=_unfinite(tensor, rows) if spec.finite else ())
+
+
+def _unfinite(tensor: torch.Tensor, rows: int | None) -> Sequence[int]:
+    """Rows with NaN or infinity in them; nearly always there are none, and one pass over all says so."""
+    finite = torch.isfinite(tensor)
+    if bool(finite.all()):
+        return ()
+    if rows is None:
+        return (0,)
+    found: list[int] = (~finite.reshape(rows, -1).all(1)).nonzero().flatten().tolist()
+    return found
 
 
 def _tensor(spec: TensorSpec, value: Array) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import traceback
+from collections.abc import Callable
 
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.worker_wire import Load, Loaded, LoadFailed
@@ -21,8 +22,14 @@ _LONGEST_REASON = 400
 """Characters of an author's exception in `models status`; the whole of it is in the log."""
 
 
-def load_runner(load: Load, memory: memoryview) -> tuple[Runner | None, Loaded | LoadFailed]:
-    """The runner of a model that has answered its warm-up, or none, and the message that says so."""
+def load_runner(
+    load: Load, memory: memoryview, on_loaded: Callable[[float], None]
+) -> tuple[Runner | None, Loaded | LoadFailed]:
+    """The runner of a model that has answered its warm-up, or none, and the message that says so.
+
+    Args:
+        on_loaded: called with the seconds that loading took, before the warm-up.
+    """
     name = f"Model '{load.model}' version '{load.version}'"
     started = monotonic_s()
     try:
@@ -32,6 +39,7 @@ def load_runner(load: Load, memory: memoryview) -> tuple[Runner | None, Loaded |
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything, and the operator must be told
         return None, LoadFailed(f"{name} can't be loaded: {_text(error)}.", _trace(error))
     loaded_at = monotonic_s()
+    on_loaded(loaded_at - started)
     collator = Collator(memory, model.device)
     try:
         warm_up(load, model.predict, model.device, collator)

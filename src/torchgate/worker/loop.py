@@ -22,6 +22,7 @@ from torchgate.contract.worker_wire import (
     Space,
     Stop,
     ToWorker,
+    Warming,
     WireError,
     decode_to_worker,
     encode,
@@ -29,7 +30,7 @@ from torchgate.contract.worker_wire import (
 from torchgate.worker.loader import load_runner
 from torchgate.worker.runner import Runner
 
-LoadRunner = Callable[[Load, memoryview], tuple[Runner | None, Loaded | LoadFailed]]
+LoadRunner = Callable[[Load, memoryview, Callable[[float], None]], tuple[Runner | None, Loaded | LoadFailed]]
 
 
 class WorkerLoop:
@@ -78,8 +79,11 @@ class WorkerLoop:
         if self._runner is not None:
             raise WireError("a second Load; a worker holds one model for life")
         section = self._end.open_section(message.section_token, message.section_length)
-        self._runner, answer = self._load_runner(message, section.view)
+        self._runner, answer = self._load_runner(message, section.view, self._loaded)
         self._end.write(encode(answer))
+
+    def _loaded(self, load_s: float) -> None:
+        self._end.write(encode(Warming(load_s)))
 
     def _run(self, message: Run) -> None:
         if self._runner is None:

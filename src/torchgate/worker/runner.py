@@ -18,6 +18,9 @@ from torchgate.worker.collate import Collator
 ALIGNMENT_BYTES = 64
 """Outputs begin at multiples of this: a cache line, and what the widest vector instructions want."""
 
+_LONGEST_FOR_SPACE_S = 4.0
+"""Less than the engine waits for room that others hold: after one such wait in vain, nothing more is waited for."""
+
 Predict = Callable[[Batch], Mapping[str, Array]]
 AskForSpace = Callable[[int, int], Space]
 """(batch id, bytes) → where there is room."""
@@ -90,11 +93,13 @@ class Runner:
             (pieces,) = self._together((item,), deadline_at)
         except Exception as error:  # noqa: BLE001 - as above
             return self._failure(error)
+        if isinstance(pieces, ItemFailed):
+            return pieces
         for piece in pieces:
             piece.data = bytes(piece.data)
         return pieces
 
-    def _together(self, items: Sequence[RunItem], deadline_at: float) -> list[list[Piece]]:
+    def _together(self, items: Sequence[RunItem], deadline_at: float) -> list[list[Piece] | ItemFailed]:
         collating = monotonic_s()
         batch = self._collator.collate(items, deadline_at)
         predicting = monotonic_s()
@@ -106,13 +111,30 @@ class Runner:
             self._predict_s += monotonic_s() - predicting
             self._collator.note_writes(batch.inputs)
         checked = check_answer(answer, self._specs, batch.rows if self._takes_batches else None)
-        if not self._takes_batches:
-            return [_pieces(checked, item.outputs, None, 0) for item in items]
-        pieces, first = [], 0
+        return self._cut(items, checked)
+
+    def _cut(self, items: Sequence[RunItem], checked: Mapping[str, Rows]) -> list[list[Piece] | ItemFailed]:
+        """Each request its own rows; or its own error, where the model must not answer as it did."""
+        bad = {row: output.spec.name for output in checked.values() for row in output.unfinite}
+        results: list[list[Piece] | ItemFailed] = []
+        first = 0
         for item in items:
-            pieces.append(_pieces(checked, item.outputs, item.rows, first))
+            own = range(first, first + item.rows) if self._takes_batches else range(1)
+            bad_row = next((row for row in own if row in bad), None) if bad else None
+            if bad_row is not None:
+                results.append(self._unfinite(bad[bad_row]))
+            else:
+                rows = item.rows if self._takes_batches else None
+                results.append(_pieces(checked, item.outputs, rows, first))
             first += item.rows
-        return pieces
+        return results
+
+    def _unfinite(self, output: str) -> ItemFailed:
+        sentence = (
+            f"{self._name} answered this request with NaN or infinity, which it must not. Check the input, or ask the "
+            "model's owner."
+        )
+        return ItemFailed(sentence, f"output '{output}' says finite = true")
 
     def _failure(self, error: Exception) -> ItemFailed:
         detail = "".join(traceback.format_exception(error))
@@ -125,18 +147,9 @@ class Runner:
     def _place(
         self, message: Run, results: Sequence[list[Piece] | ItemFailed], ask_for_space: AskForSpace
     ) -> tuple[ItemDone | ItemFailed, ...]:
-        offset, room = message.space_offset, message.space_length
-        needed = _needed(results)
-        if needed > room - _padding(offset):
-            space = ask_for_space(message.batch_id, needed + ALIGNMENT_BYTES)
-            offset, room = space.space_offset, space.space_length
-            if needed > room - _padding(offset):
-                failed = ItemFailed(
-                    f"{self._name}: the answer has {needed} bytes, more than there is room for now. "
-                    "Send fewer rows, or try again later.",
-                    "the engine gave no space",
-                )
-                return (failed,) * len(results)
+        offset = message.space_offset
+        if _needed(results) > message.space_length - _padding(offset):
+            results, offset = self._with_more_space(message.batch_id, results, ask_for_space)
         position = offset + _padding(offset)
         done: list[ItemDone | ItemFailed] = []
         for result in results:
@@ -151,6 +164,33 @@ class Runner:
                 position += length + _padding(length)
             done.append(ItemDone(tuple(placed)))
         return tuple(done)
+
+    def _with_more_space(
+        self, batch_id: int, results: Sequence[list[Piece] | ItemFailed], ask_for_space: AskForSpace
+    ) -> tuple[Sequence[list[Piece] | ItemFailed], int]:
+        """Results for which there is room, and where it is: one answer that is too large fails alone, not with all."""
+        left = list(results)
+        until = monotonic_s() + _LONGEST_FOR_SPACE_S
+        while (needed := _needed(left)) > 0:
+            space = ask_for_space(batch_id, needed + ALIGNMENT_BYTES)
+            if needed <= space.space_length - _padding(space.space_offset):
+                return left, space.space_offset
+            lengths = [_needed([result]) for result in left]
+            largest = max(lengths)
+            # Room that is only taken by others is waited for by the engine, once; what is too large is refused at once.
+            floor = largest if monotonic_s() < until else 1
+            left = [
+                self._too_large(length) if length >= floor else result
+                for result, length in zip(left, lengths, strict=True)
+            ]
+        return left, 0
+
+    def _too_large(self, length: int) -> ItemFailed:
+        return ItemFailed(
+            f"{self._name}: the answer has {length} bytes, more than there is room for now. "
+            "Send fewer rows, or try again later.",
+            "the engine gave no space",
+        )
 
 
 def _pieces(checked: Mapping[str, Rows], wanted: Sequence[str] | None, rows: int | None, first: int) -> list[Piece]:

@@ -10,7 +10,7 @@ import pytest
 
 import torchgate
 from torchgate.contract.os_services import ChildSpec
-from torchgate.contract.worker_wire import Frames, Hello, Load, decode_from_worker, encode
+from torchgate.contract.worker_wire import Frames, Hello, Load, Warming, decode_from_worker, encode
 
 if sys.platform == "win32":
     from torchgate.windows.children import WindowsChildren as Children
@@ -61,7 +61,8 @@ class Worker:
             "signature": signature, "max_batch_size": 4, "device": "cpu", "parameters": {}, "warm_up": 1,
             "section_token": self.child.hand_over(self.section), "section_length": SECTION_BYTES, "idempotent": True,
         }  # fmt: skip
-        return await self.ask(Load(**(fields | changes)))
+        answer = await self.ask(Load(**(fields | changes)))
+        return await self.next() if isinstance(answer, Warming) else answer
 
     async def end(self) -> int:
         self.child.kill()

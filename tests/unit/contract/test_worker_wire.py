@@ -19,6 +19,7 @@ from torchgate.contract.worker_wire import (
     RunItem,
     Space,
     Stop,
+    Warming,
     WireError,
     decode_from_worker,
     decode_to_worker,
@@ -35,6 +36,7 @@ TO_WORKER = [
 ]
 FROM_WORKER = [
     Hello(1, 42, "2.13.0", "3.11.7"),
+    Warming(0.5),
     Loaded(0.5, 0.25),
     LoadFailed("reason", "detail"),
     NeedSpace(3, 512),

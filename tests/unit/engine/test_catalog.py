@@ -73,6 +73,20 @@ def test_all_mistakes_of_a_model_toml_are_found_each_with_its_line(tmp_path: Pat
     assert "2 more" in mistake(catalog, "some")
 
 
+def test_outputs_of_floats_can_be_said_to_be_finite_and_nothing_else_can(tmp_path: Path):
+    score = '\n[[outputs]]\nname = "score"\ndatatype = "FP32"\nshape = []\nfinite = true\n'
+    write(tmp_path, "some", settings=SIGNATURE + score)
+    text = SIGNATURE.replace('datatype = "BYTES"', 'datatype = "BYTES"\nfinite = true')
+    write(tmp_path, "other", settings=text)
+    write(tmp_path, "third", settings=SIGNATURE.replace('datatype = "FP32"', 'datatype = "FP32"\nfinite = true'))
+    catalog, findings = read(tmp_path, "some", "other", "third")
+    outputs = catalog.entries[ModelRef("some", "1")].artifact.signature.outputs
+    assert [output.finite for output in outputs] == [False, True]
+    assert "always finite" in mistake(catalog, "other")
+    assert "finite is for outputs" in mistake(catalog, "third")
+    assert {finding.setting for finding in findings} == {"outputs.0", "inputs"}
+
+
 def test_a_broken_model_toml_stops_no_other_model(tmp_path: Path):
     write(tmp_path, "some", settings="this is not TOML")
     write(tmp_path, "other")

@@ -10,7 +10,8 @@ from torchgate.engine.worker_states import OVER, TRANSITIONS, WorkerEvent, Worke
 def test_a_worker_lives_as_the_diagram_says():
     state = WorkerState.STARTING
     way = [
-        WorkerEvent.SAID_HELLO, WorkerEvent.GOT_LOAD, WorkerEvent.LOADED, WorkerEvent.GOT_RUN, WorkerEvent.NEEDED_SPACE,
+        WorkerEvent.SAID_HELLO, WorkerEvent.GOT_LOAD, WorkerEvent.LOADED, WorkerEvent.WARMED_UP, WorkerEvent.GOT_RUN,
+        WorkerEvent.NEEDED_SPACE,
         WorkerEvent.DONE_RUN, WorkerEvent.GOT_RUN, WorkerEvent.GOT_STOP, WorkerEvent.DONE_RUN, WorkerEvent.ENDED,
     ]  # fmt: skip
     for event in way:

@@ -30,7 +30,7 @@ def load(tmp_path, monkeypatch):
             "signature": Signature((X,), (Y,)), "max_batch_size": 4, "device": "cpu", "parameters": {"factor": 2},
             "warm_up": 1, "section_token": 0, "section_length": 4096, "idempotent": True,
         }  # fmt: skip
-        return load_runner(Load(**(fields | changes)), memoryview(bytearray(4096)))
+        return load_runner(Load(**(fields | changes)), memoryview(bytearray(4096)), lambda _: None)
 
     return load
 

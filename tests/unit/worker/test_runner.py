@@ -1,5 +1,7 @@
 """Every answer is compared with what torch computes directly, row by row."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -190,6 +192,91 @@ def test_without_space_the_batch_fails_and_nothing_is_written(bench):
     done = bench.run(linear, [Y], item, space_bytes=64, give=lambda batch_id, length: Space(batch_id, 0, 0))
     assert isinstance(done.items[0], ItemFailed)
     assert bytes(bench.memory[1 << 19 :]) == before
+
+
+def test_one_answer_that_is_too_large_fails_alone(bench):
+    """An output of any length: one request's answer has a megabyte, and there are four kilobytes."""
+    asked = []
+
+    def give(batch_id, length):
+        asked.append(length)
+        return Space(batch_id, 1 << 19, length) if length <= 4096 else Space(batch_id, 0, 0)
+
+    def grow(batch):
+        return {"y": [b"x" * int(length) for length in batch.inputs["x"].flatten().tolist()]}
+
+    items = [bench.item(bench.tensor("x", "FP32", torch.tensor([[size]]))) for size in (10.0, 1e6, 20.0, 5000.0)]
+    done = bench.run(grow, [TensorSpec("y", "BYTES", (1,))], *items, space_bytes=64, give=give)
+    assert [type(item) for item in done.items] == [ItemDone, ItemFailed, ItemDone, ItemFailed]
+    assert bench.texts(done.items[0].outputs[0]) == [b"x" * 10]
+    assert bench.texts(done.items[2].outputs[0]) == [b"x" * 20]
+    assert "1000064 bytes" in done.items[1].sentence
+    assert len(asked) == 3
+
+
+def test_where_room_does_not_come_nobody_is_waited_for_twice(bench, monkeypatch):
+    """The engine has waited for others to give room back; the batch is not kept for as long again, row by row."""
+    times = itertools.count(0.0, 5.0)
+    monkeypatch.setattr("torchgate.worker.runner.monotonic_s", lambda: next(times))
+    asked = []
+
+    def give(batch_id, length):
+        asked.append(length)
+        return Space(batch_id, 0, 0)
+
+    items = [bench.item(bench.tensor("x", "FP32", torch.ones(1, 3))) for _ in range(8)]
+    done = bench.run(linear, [Y], *items, space_bytes=0, give=give)
+    assert len(asked) == 1
+    assert all(isinstance(item, ItemFailed) for item in done.items)
+
+
+FINITE = TensorSpec("y", "FP32", (2,), finite=True)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_row_that_comes_out_unfinite_fails_alone_and_nothing_runs_twice(bench, bad, idempotent):
+    runs = []
+
+    def predict(batch):
+        runs.append(batch.rows)
+        return linear(batch)
+
+    inputs = [torch.ones(2, 3), torch.tensor([[1.0, 1, 1], [bad, 0, 0]]), torch.full((3, 3), 2.0)]
+    items = [bench.item(bench.tensor("x", "FP32", x), rows=len(x)) for x in inputs]
+    done = bench.run(predict, [FINITE], *items, idempotent=idempotent)
+    assert runs == [7]
+    assert isinstance(done.items[1], ItemFailed)
+    assert "NaN or infinity" in done.items[1].sentence
+    assert "'y'" in done.items[1].detail
+    for index in (0, 2):
+        assert torch.equal(bench.read(done.items[index].outputs[0]), inputs[index] @ WEIGHTS)
+
+
+def test_without_finite_nan_is_an_answer_like_any_other(bench):
+    done = bench.run(linear, [Y], bench.item(bench.tensor("x", "FP32", torch.full((1, 3), float("nan")))))
+    assert bench.read(done.items[0].outputs[0]).isnan().all()
+
+
+def test_a_whole_answer_must_be_finite_too(bench):
+    spec = TensorSpec("y", "FP32", (-1, 2), finite=True)
+    for x, kind in ((torch.ones(4, 3), ItemDone), (torch.full((4, 3), float("inf")), ItemFailed)):
+        (done,) = bench.run(linear, [spec], bench.item(bench.tensor("x", "FP32", x)), takes_batches=False).items
+        assert isinstance(done, kind)
+
+
+@given(poisoned=st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=6))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whichever_rows_are_poisoned_their_requests_alone_fail(bench, poisoned):
+    """Random requests of random rows, some of which come out as NaN."""
+    bench = type(bench)()
+    inputs = [torch.tensor([[float("nan") if bad else 1.0, 2.0, 3.0] for bad in rows]) for rows in poisoned]
+    items = [bench.item(bench.tensor("x", "FP32", x), rows=len(x)) for x in inputs]
+    done = bench.run(linear, [FINITE], *items)
+    for rows, x, item in zip(poisoned, inputs, done.items, strict=True):
+        assert isinstance(item, ItemFailed) == any(rows)
+        if not any(rows):
+            torch.testing.assert_close(bench.read(item.outputs[0]), x @ WEIGHTS)
 
 
 def test_space_that_begins_unaligned_is_never_overrun(bench):
