@@ -12,11 +12,11 @@ from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.engine.admission import Room, retry_after_s
 from torchgate.engine.alarm import Alarm
 from torchgate.engine.batcher import Batcher
+from torchgate.engine.callers import Callers
 from torchgate.engine.circuits import Circuits
-from torchgate.engine.deadlines import Deadlines
 from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
-from torchgate.engine.run_errors import taken_back, too_late, unexpected
+from torchgate.engine.run_errors import too_late, unexpected
 from torchgate.engine.shared import Shared
 from torchgate.engine.statistics import Statistics
 from torchgate.engine.suspects import Suspects
@@ -57,13 +57,12 @@ class Dispatcher:
         self._back_end = back_end
         self._room = room
         self._clock = clock = shared.clock
-        self._client_ids = shared.client_ids
         self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s)
-        self._deadlines = Deadlines(self._expired, clock)
+        self._callers = Callers(artifact.ref, shared, circuits, self._batcher.remove)
         self._hand_over = HandOver(artifact.activation, back_end, shared.batch_ids)
         self._circuits = circuits
         self._suspects = Suspects(
-            artifact, self._hand_over, circuits, on_answer=self._answered, on_open=self._refuse_waiting, clock=clock
+            artifact, self._hand_over, circuits, on_answer=self._answered, on_open=self._callers.refuse, clock=clock
         )
         self._open_inputs = open_inputs(artifact.signature)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,9 +97,7 @@ class Dispatcher:
         loop = asyncio.get_running_loop()
         waiting = Waiting(request, slot, shape_key(request, self._open_inputs), now, loop.create_future())
         self._put(waiting, trial, now)
-        self._deadlines.add(waiting)
-        if request.client_ids:
-            self._client_ids.add(waiting, self._taken_back)
+        self._callers.add(waiting)
         self.wake()
         try:
             response = await waiting.answer
@@ -111,9 +108,7 @@ class Dispatcher:
             self.statistics.failed(waiting, self._clock())
             raise
         finally:
-            self._deadlines.remove(waiting)
-            if request.client_ids:
-                self._client_ids.remove(waiting)
+            self._callers.remove(waiting)
         self.statistics.answered(waiting, self._clock())
         if waiting.memory is None:
             raise RuntimeError("an answer without its memory. This is a bug.")
@@ -140,7 +135,7 @@ class Dispatcher:
             error: for suspects, who will have no second run.
         """
         self._alarm.close()
-        self._deadlines.close()
+        self._callers.close()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._suspects.close(error)
@@ -202,26 +197,8 @@ class Dispatcher:
         self.statistics.batch_done(batch, answer, self._clock() - batch[0].started_at)
         scatter(batch, answer)
 
-    def _refuse_waiting(self, key: str) -> None:
-        """This principal's circuit is open now: its requests that wait never start."""
-        for waiting in self._deadlines.watched():
-            refusal = self._circuits.refusal(key, is_within=True)
-            if waiting.is_queued and waiting.request.principal.key == key and refusal is not None:
-                self._batcher.remove(waiting)
-                waiting.fail(refusal)
-
     def _abandon(self, waiting: Waiting) -> None:
         """Its caller has gone: rows that wait never start, an answer that was set in the same turn is dropped."""
         self._batcher.remove(waiting)
         if waiting.memory is not None:
             waiting.memory.release()
-
-    def _taken_back(self, waiting: Waiting) -> None:
-        """Its caller said so on another connection: it hears it now, wherever the rows are."""
-        self._batcher.remove(waiting)
-        waiting.fail(taken_back(waiting.request))
-
-    def _expired(self, waiting: Waiting) -> None:
-        """Its deadline has passed: the caller hears it now, wherever the rows are."""
-        self._batcher.remove(waiting)
-        waiting.fail(too_late(self._ref, waiting.request))
