@@ -25,6 +25,8 @@ from torchgate.development import development_checks, new_tokens
 from torchgate.engine.catalog import read_catalog
 from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.scheduler import Scheduler
+from torchgate.engine.trust import Trust
+from torchgate.engine.trusted_code import SignedCode
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
@@ -86,7 +88,14 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         for finding in findings:
             _log.warning("%s", finding)
         workers = LocalWorkers(children, sections, settings.engine, on_lifecycle=life_cycle.note)
-        engine = Scheduler(catalog, workers, settings.engine, monotonic_s, on_lifecycle=life_cycle.note)
+        signed = SignedCode(
+            Trust(settings.models, configuration.file.parent),
+            settings.state.folder / "models",
+            private_folders.make_private,
+        )
+        engine = Scheduler(
+            catalog, workers, settings.engine, on_lifecycle=life_cycle.note, examine_signed=signed.examine
+        )
         refusals = _refusals(settings)
         metrics = Metrics(engine.models, audit.statistics, version=__version__)
         services = GateServices(

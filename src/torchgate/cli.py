@@ -109,6 +109,24 @@ def _models_status(parsed: argparse.Namespace) -> int:
     return models_status(parsed)
 
 
+def _models_keygen(parsed: argparse.Namespace) -> int:
+    from torchgate.sign_commands import new_key
+
+    return new_key(parsed)
+
+
+def _models_sign(parsed: argparse.Namespace) -> int:
+    from torchgate.sign_commands import sign_model
+
+    return sign_model(parsed)
+
+
+def _models_verify(parsed: argparse.Namespace) -> int:
+    from torchgate.sign_commands import verify_models
+
+    return verify_models(parsed)
+
+
 def _policy_explain(parsed: argparse.Namespace) -> int:
     from torchgate.policy_commands import explain_policy
 
@@ -218,6 +236,21 @@ def _models_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser
     _of_server(status)
     status.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
     status.add_argument("--timeout-s", type=float, default=10.0, help="seconds to wait for the answer (10)")
+    _signature_arguments(models)
+
+
+def _signature_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    keygen = _command(models, "keygen", _models_keygen, "make a key that signs models")
+    keygen.add_argument("file", type=Path, metavar="FILE", help="where the private key goes; must not be there yet")
+    signing = _command(models, "sign", _models_sign, "sign every byte of a version, so that a server loads its code")
+    signing.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
+    signing.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
+    _of_project(signing, has_project=False)
+    verify = _command(models, "verify", _models_verify, "say who vouches for each version; needs no server")
+    verify.add_argument("models", nargs="*", metavar="MODEL", help="NAME or NAME:VERSION (all)")
+    verify.add_argument("--strict", action="store_true", help="what allow_code names must be signed, too")
+    verify.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
+    _of_project(verify, has_project=False)
 
 
 def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

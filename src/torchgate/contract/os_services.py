@@ -143,6 +143,26 @@ class WorkerEnd(Protocol):
         ...
 
 
+class PrivateFiles(Protocol):
+    """Files that only our account, and administrators, may read."""
+
+    def write_new(self, file: Path, content: bytes) -> None:
+        """Write a file that is not there yet; from its first byte on it is closed to others.
+
+        Raises:
+            FileExistsError: it is there already. OSError: it can't be written.
+        """
+        ...
+
+    def readers(self, file: Path) -> str:
+        """Who else may read it, in words for a sentence, or empty.
+
+        Raises:
+            OSError: it can't be examined.
+        """
+        ...
+
+
 class PrivateFolders(Protocol):
     """Makes folders that only our account, and administrators, may open."""
 

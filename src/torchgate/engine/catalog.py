@@ -15,6 +15,7 @@ from torchgate.contract.tensors import Signature
 from torchgate.contract.toml_lines import Place, line_of
 from torchgate.engine.model_names import is_version, name_mistake
 from torchgate.engine.model_settings import ModelSettings
+from torchgate.engine.model_signature import SIGNATURE_FILE
 from torchgate.engine.settings import ModelsSettings
 from torchgate.engine.version_format import FormatUnknown, format_and_entry
 
@@ -32,6 +33,7 @@ class CatalogEntry(msgspec.Struct, frozen=True):
             weights takes long.
         max_batch_delay_s, max_timeout_s: seconds.
         request_parameters: those that reach the model.
+        is_code_allowed: torchgate.toml says that its code may run unsigned; else it must be signed.
         mistake: why it can't be served, or empty; then the artifact is as good as could be known.
     """
 
@@ -39,6 +41,7 @@ class CatalogEntry(msgspec.Struct, frozen=True):
     max_batch_delay_s: float = 0.0
     max_timeout_s: float = 60.0
     request_parameters: tuple[str, ...] = ()
+    is_code_allowed: bool = False
     mistake: str = ""
 
 
@@ -162,14 +165,16 @@ class _Reading:
             self.findings.append(Finding("error", str(error), file=str(folder.parent / SETTINGS_FILE), line=line))
             self._fail(ref, folder, settings, str(error))
             return
-        if ref.name not in self._allowed:
+        is_allowed = ref.name in self._allowed
+        if not is_allowed and not (folder / SIGNATURE_FILE).is_file():
             mistake = (
-                f"{ref.name!r} holds code (format {kind!r}) that nobody signed or allowed. Where you trust it, add "
-                f'"{ref.name}" to models.allow_code in torchgate.toml.'
+                f"{ref.name!r} holds code (format {kind!r}) that nobody signed or allowed. Have it signed (`torchgate "
+                f'models sign`), or where you trust it, add "{ref.name}" to models.allow_code in torchgate.toml.'
             )
             self.findings.append(Finding("error", mistake, setting="models.allow_code"))
         artifact = _artifact(ref, folder, settings, (kind, entry))
-        self.entries[ref] = _entry(artifact, settings, mistake)
+        found = _entry(artifact, settings, mistake)
+        self.entries[ref] = msgspec.structs.replace(found, is_code_allowed=is_allowed)
 
     def _fail(self, ref: ModelRef, folder: Path, settings: ModelSettings | None, mistake: str) -> None:
         if settings is None:

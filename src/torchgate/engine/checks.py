@@ -8,18 +8,20 @@ from pathlib import Path
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import SETTINGS_FILE, CatalogEntry, read_catalog
-from torchgate.engine.digest import DigestRefused, folder_digest
+from torchgate.engine.digest import DigestRefused, file_digests
 from torchgate.engine.model_settings import LimitsSettings
 from torchgate.engine.settings import EngineSettings, ModelsSettings
+from torchgate.engine.trust import Trust
 
 _DEFAULTS = LimitsSettings()
 
 
-def checks(engine: EngineSettings, models: ModelsSettings) -> Iterator[Finding]:
-    """Examine `[engine]`, `[models]` and every model.toml; nothing is loaded.
+def checks(engine: EngineSettings, models: ModelsSettings, folder: Path = Path()) -> Iterator[Finding]:
+    """Examine `[engine]`, `[models]`, every model.toml and every signature; nothing is loaded.
 
     Args:
         models: its folder must be absolute.
+        folder: of torchgate.toml, which paths of keys are relative to.
     """
     catalog, findings = read_catalog(models)
     yield from findings
@@ -28,9 +30,11 @@ def checks(engine: EngineSettings, models: ModelsSettings) -> Iterator[Finding]:
         if name not in names:
             hint = nearest(name, sorted(names)) if names else "There are no models."
             yield Finding("warning", f"there is no model {name!r}. {hint}", setting=f"models.allow_code.{index}")
+    trust = Trust(models, folder)
+    yield from _signer_checks(models, trust, names)
     for entry in catalog.entries.values():
         if not entry.mistake:
-            yield from _version_checks(entry)
+            yield from _version_checks(entry, trust)
     if engine.standbys == 0:
         yield Finding(
             "warning",
@@ -40,11 +44,27 @@ def checks(engine: EngineSettings, models: ModelsSettings) -> Iterator[Finding]:
         )
 
 
-def _version_checks(entry: CatalogEntry) -> Iterator[Finding]:
+def _signer_checks(models: ModelsSettings, trust: Trust, names: set[str]) -> Iterator[Finding]:
+    for index, why in trust.mistakes:
+        yield Finding("error", f"{why}.", setting=f"models.signers.{index}.public_key")
+    ids = [signer.id for signer in models.signers]
+    for index, signer in enumerate(models.signers):
+        if ids.index(signer.id) != index:
+            yield Finding("error", f"there are two signers {signer.id!r}.", setting=f"models.signers.{index}.id")
+        for place, name in enumerate(signer.models or ()):
+            if name not in names:
+                hint = nearest(name, sorted(names)) if names else "There are no models."
+                setting = f"models.signers.{index}.models.{place}"
+                yield Finding("warning", f"there is no model {name!r}. {hint}", setting=setting)
+
+
+def _version_checks(entry: CatalogEntry, trust: Trust) -> Iterator[Finding]:
     artifact = entry.artifact
     file = str(Path(artifact.folder).parent / SETTINGS_FILE)
     try:
-        folder_digest(Path(artifact.folder))
+        files = file_digests(Path(artifact.folder))
+        if not entry.is_code_allowed:
+            trust.signer(entry, files)
     except (DigestRefused, OSError) as error:
         yield Finding("error", str(error), file=artifact.folder)
     needed_s = (2 + max(1, artifact.max_batch_size)) * artifact.max_run_s

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import msgspec
 
 
 class DigestRefused(Exception):
     """The folder holds what can't be vouched for; the text says what and what to do."""
+
+
+class FileDigest(msgspec.Struct, frozen=True):
+    """One file of a version.
+
+    Args:
+        path: relative to the version's folder, with `/`.
+        sha256: of its content, in hexadecimal.
+    """
+
+    path: str
+    sha256: str
 
 
 def folder_digest(folder: Path) -> str:
@@ -21,12 +35,38 @@ def folder_digest(folder: Path) -> str:
         DigestRefused: a link leads out of the folder, or something in it is neither file nor folder.
         OSError: it can't be read.
     """
+    return digest_of(file_digests(folder))
+
+
+def file_digests(folder: Path) -> tuple[FileDigest, ...]:
+    """Every file of a folder, sorted by path.
+
+    Raises:
+        DigestRefused, OSError: as folder_digest.
+    """
+    return tuple(FileDigest(relative, _sha256(path)) for relative, path in files_of(folder))
+
+
+def digest_of(files: Iterable[FileDigest]) -> str:
+    """What folder_digest says of these files, which must be sorted by path."""
     total = hashlib.sha256()
-    for relative, path in sorted(_files(folder)):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{content}  {relative}\n".encode())
+    for file in files:
+        total.update(f"{file.sha256}  {file.path}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def files_of(folder: Path) -> list[tuple[str, Path]]:
+    """Relative path and path of every file, sorted.
+
+    Raises:
+        DigestRefused, OSError: as folder_digest.
+    """
+    return sorted(_files(folder))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

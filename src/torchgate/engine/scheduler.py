@@ -17,12 +17,13 @@ from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
 from torchgate.contract.inference import ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
-from torchgate.engine.catalog import Catalog
+from torchgate.engine.catalog import Catalog, CatalogEntry
 from torchgate.engine.digest import DigestRefused, folder_digest
 from torchgate.engine.permit import EnginePermit
 from torchgate.engine.served_version import ServedVersion
 from torchgate.engine.settings import EngineSettings
 from torchgate.engine.shared import Shared
+from torchgate.engine.trusted_code import Examined, nothing_signed
 
 _log = logging.getLogger("torchgate.engine")
 
@@ -41,12 +42,13 @@ class Scheduler:
         settings: bounds.
         clock: monotonic, for deadlines.
         on_lifecycle: told of versions that become ready, fail, or are unloaded.
-        digest: of a version's folder, computed on a thread; raises DigestRefused or OSError.
+        digest: of the folder of a version whose code is allowed; on a thread; raises DigestRefused or OSError.
+        examine_signed: what to load of any other version, and its digest; as `digest`.
 
     Process: the event loop only.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an engine needs, each once
         self,
         catalog: Catalog,
         back_end: BackEnd,
@@ -55,12 +57,14 @@ class Scheduler:
         *,
         on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
         digest: Callable[[Path], str] = folder_digest,
+        examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
     ) -> None:
         self._shared = Shared(clock) if on_lifecycle is None else Shared(clock, on_lifecycle=on_lifecycle)
         self._defaults = dict(catalog.defaults)
         self._back_end = back_end
         self._on_lifecycle = on_lifecycle
         self._digest = digest
+        self._examine_signed = examine_signed
         self._versions = {
             ref: ServedVersion(catalog.entries[ref], back_end, settings, self._shared, self._changed)
             for ref in sorted(catalog.entries)
@@ -158,16 +162,22 @@ class Scheduler:
 
     async def _load(self, version: ServedVersion) -> None:
         """Load one version; whatever goes wrong is its state, and no other version's."""
-        artifact = version.artifact
         try:
-            digest = await asyncio.to_thread(self._digest, Path(artifact.folder))
-            version.description = msgspec.structs.replace(version.description, digest=digest, reason="")
-            await self._back_end.activate(msgspec.structs.replace(artifact, digest=digest), version.change)
+            found = await asyncio.to_thread(self._examine, version.entry)
+            version.description = msgspec.structs.replace(version.description, digest=found.digest, reason="")
+            artifact = msgspec.structs.replace(version.artifact, digest=found.digest, folder=found.folder)
+            await self._back_end.activate(artifact, version.change)
         except (DigestRefused, OSError) as error:
             version.change("failed", str(error), 0)
         except Exception as error:  # noqa: BLE001 - one version's trouble must be its state alone
             _log.exception("%s can't be loaded.", version.ref)
             version.change("failed", f"an error of this server: {error!r}", 0)
+
+    def _examine(self, entry: CatalogEntry) -> Examined:
+        """On a thread: what may be loaded, before anything of it runs."""
+        if not entry.is_code_allowed:
+            return self._examine_signed(entry)
+        return Examined(self._digest(Path(entry.artifact.folder)), entry.artifact.folder)
 
     def _changed(self, version: ServedVersion, is_news: bool) -> None:
         for on_change in self._watchers:

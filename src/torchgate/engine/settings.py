@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,22 @@ class EngineSettings(Settings):
     """Names of further environment variables that workers may see. Everything but a short list is withheld."""
 
 
+class SignerSettings(Settings):
+    """Somebody whose signature makes a model's code trusted."""
+
+    id: Annotated[str, Field(min_length=1, max_length=128)]
+    """Its name in states, findings and logs."""
+
+    public_key: str
+    """`ed25519:BASE64` as `torchgate models keygen` prints it, or `file:PATH` of a PEM (Ed25519 or ECDSA P-256)."""
+
+    models: tuple[str, ...] | None = None
+    """The models that it may sign; absent: all."""
+
+    valid_until: date | None = None
+    """The last day on which models that it signed are loaded (UTC); absent: no end. Models that run go on."""
+
+
 class ModelsSettings(Settings):
     """Where the models lie, and whose code may run."""
 
@@ -65,3 +82,6 @@ class ModelsSettings(Settings):
 
     allow_code: tuple[str, ...] = ()
     """Models whose own code may run unsigned: a model class, an exported program and TorchScript all are code."""
+
+    signers: tuple[SignerSettings, ...] = ()
+    """Whose signatures count. A model that allow_code does not name is loaded only as one of them signed it."""

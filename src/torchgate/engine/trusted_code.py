@@ -1,0 +1,120 @@
+"""What a worker is given to load: a folder whose every byte is allowed or was verified.
+
+A signed version is copied, hashed while it is copied, into a folder that only our account may write, and is loaded
+from there. So whoever can write into the model repository can't exchange a file between the examination and the
+loading, nor before a replacement of a dead worker loads it once more. A version that torchgate.toml allows by name is
+loaded from where it lies, and whoever can write there is trusted with that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from torchgate.engine.catalog import CatalogEntry
+from torchgate.engine.digest import DigestRefused, FileDigest, digest_of, files_of
+from torchgate.engine.trust import Trust
+
+_CHUNK_BYTES = 1 << 20
+_COPIES_KEPT = 2
+"""Of each version: the one that serves, and the one before it, which may still be draining."""
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """A version that may be loaded.
+
+    Args:
+        digest: of its folder, as folder_digest.
+        folder: absolute path of what to load.
+        signer: who vouches for it, or empty where torchgate.toml allows it by name.
+    """
+
+    digest: str
+    folder: str
+    signer: str = ""
+
+
+class SignedCode:
+    """Examines versions that must be signed.
+
+    Args:
+        trust: knows the signers.
+        copies: folder for verified copies; what an earlier process left there goes at the first use.
+        make_private: closes a folder to other accounts.
+
+    Process: any thread, one call at a time for each version.
+    """
+
+    def __init__(self, trust: Trust, copies: Path, make_private: Callable[[Path], None]) -> None:
+        self._trust = trust
+        self._copies = copies
+        self._make_private = make_private
+        self._run = secrets.token_hex(4)
+
+    def examine(self, entry: CatalogEntry) -> Examined:
+        """The version's digest, and the verified copy to load.
+
+        Raises:
+            DigestRefused: its code must not run; the text says why.
+            OSError: it can't be read, or not be copied.
+        """
+        artifact = entry.artifact
+        self._make_private(self._copies)
+        around = self._copies / artifact.ref.name / artifact.ref.version
+        around.mkdir(parents=True, exist_ok=True)
+        self._discard(around)
+        copy = around / f"{self._run}-{secrets.token_hex(4)}"
+        try:
+            files = _copied(Path(artifact.folder), copy)
+            signer = self._trust.signer(entry, files)
+        except BaseException:
+            shutil.rmtree(copy, ignore_errors=True)
+            raise
+        return Examined(digest_of(files), str(copy), signer)
+
+    def _discard(self, around: Path) -> None:
+        """Remove copies of former processes, and of ours all but the newest."""
+        ours = sorted(
+            (path for path in around.iterdir() if path.name.startswith(self._run)),
+            key=lambda path: path.stat().st_mtime,
+        )
+        kept = ours[-(_COPIES_KEPT - 1) :]
+        for path in around.iterdir():
+            if path not in kept:
+                with contextlib.suppress(OSError):  # in use by a server that stops: the next one removes it
+                    shutil.rmtree(path)
+
+
+def nothing_signed(entry: CatalogEntry) -> Examined:
+    """Where no signers are known, nothing counts as signed.
+
+    Raises:
+        DigestRefused: always.
+    """
+    raise DigestRefused(f"{entry.artifact.ref} is not allowed by name, and nobody who may sign it is known here.")
+
+
+def _copied(source: Path, target: Path) -> tuple[FileDigest, ...]:
+    """Copy a folder; the digests are of the bytes that were written."""
+    target.mkdir()
+    digests = []
+    for relative, path in files_of(source):
+        if path.is_symlink():
+            raise DigestRefused(f"'{relative}' in {source} is a link; a signed version holds files alone.")
+        place = target / relative
+        if not place.resolve().is_relative_to(target.resolve()):
+            raise DigestRefused(f"'{relative}' in {source} would lie outside of it.")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        with path.open("rb") as reader, place.open("xb") as writer:
+            while chunk := reader.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                writer.write(chunk)
+        digests.append(FileDigest(relative, digest.hexdigest()))
+    return tuple(digests)
