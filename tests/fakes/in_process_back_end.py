@@ -154,7 +154,7 @@ class InProcessBackEnd:
         self.versions.clear()
 
     async def _answer(self, batch: Batch, version: Version, worker: str) -> BatchAnswer:
-        numbers = [_numbers(item) for item in batch.items]
+        numbers = [numbers_of(item) for item in batch.items]
         if self._gate is not None:
             await self._gate.wait()
         every = [number for some in numbers for number in some]
@@ -167,7 +167,7 @@ class InProcessBackEnd:
         return BatchAnswer(answers, 0.0, 0.0, 0.0, worker)
 
 
-def _numbers(item: BatchItem) -> tuple[int, ...]:
+def numbers_of(item: BatchItem) -> tuple[int, ...]:
     placed = item.request.inputs[0]
     return struct.unpack_from(f"<{item.request.rows}q", item.slot.view, placed.offset)
 
