@@ -18,7 +18,7 @@ from tests.rigs.engine_questions import DIES, HANGS, PRINTS, RAISES, ask, catalo
 from tests.rigs.local_workers import local_workers
 
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.errors import DeadlineExceeded, ModelError, ModelNotReady, RunTooLong, WorkerDied
+from torchgate.contract.errors import Cancelled, DeadlineExceeded, ModelError, ModelNotReady, RunTooLong, WorkerDied
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.settings import EngineSettings
@@ -181,6 +181,42 @@ async def test_every_answer_belongs_to_its_question_while_workers_are_killed(eng
     assert outcomes["answered"] > total // 2
     room = engine._versions[OWNER].room
     assert (room.held_bytes, room.coming) == (0, 0)
+
+
+async def test_random_poison_among_many_principals_hurts_nobody_else(engine: Scheduler):
+    """Two principals send rows that raise, kill or hang, in random batches with those of eight others."""
+    chooser = random.Random(5)
+    poison = {RAISES: ModelError, DIES: WorkerDied, HANGS: RunTooLong}
+    to_come = [RAISES, DIES, RAISES, HANGS]
+
+    async def innocent(key: str) -> None:
+        for _ in range(30):
+            await ask(engine, [chooser.getrandbits(60) for _ in range(chooser.randint(1, 3))], key)
+
+    async def poisoner(key: str) -> None:
+        while to_come:
+            number = to_come.pop()
+            with pytest.raises(poison[number]) as failed:
+                await ask(engine, [chooser.getrandbits(60), number], key)
+            assert type(failed.value) is poison[number]
+
+    await asyncio.gather(*(innocent(f"innocent {one}") for one in range(8)), poisoner("eve"), poisoner("mallory"))
+    description = engine.describe(OWNER)
+    assert description is not None
+    assert (description.state, description.open_circuits) == ("ready", 0)
+
+
+async def test_a_cancelled_run_ends_no_worker_and_the_next_caller_is_served(engine: Scheduler):
+    await ask(engine, [1])
+    before = {process.pid for process in worker_processes()}
+    running = asyncio.create_task(ask(engine, [HANGS], "eve", client_ids=("job",)))
+    dispatcher = engine._versions[OWNER].dispatcher
+    await until(lambda: engine._back_end.free_replicas(dispatcher._activation) == 0)
+    assert await engine.cancel("eve", "job") == 1
+    with pytest.raises(Cancelled):
+        await running
+    assert {process.pid for process in worker_processes()} == before
+    await ask(engine, [2])  # after the model's own limit has ended the run
 
 
 async def test_a_storm_of_cancelled_requests_leaves_nothing_behind(engine: Scheduler):

@@ -1,5 +1,6 @@
 """One real worker process with torch; few starts, because each costs seconds."""
 
+import math
 import struct
 
 import pytest
@@ -22,7 +23,7 @@ from torchgate.contract.worker_wire import (
 
 pytestmark = pytest.mark.torch_start
 
-SIGNATURE = Signature((TensorSpec("x", "FP32", (2,)),), (TensorSpec("y", "FP32", (2,)),))
+SIGNATURE = Signature((TensorSpec("x", "FP32", (2,)),), (TensorSpec("y", "FP32", (2,), finite=True),))
 MODEL = """
     import torch
     import torchgate
@@ -64,13 +65,20 @@ async def test_the_life_of_a_worker(worker, tmp_path):
     assert isinstance(await worker.load(folder, MODEL, SIGNATURE), Loaded)
     assert sorted(path.name for path in folder.iterdir()) == ["model.py"]  # its digest would change otherwise
 
-    items = (item(worker, 0, 1, 2), item(worker, 64, 3, 4, 5, 6), item(worker, 128, 13, 0))
+    items = (
+        item(worker, 0, 1, 2),
+        item(worker, 64, 3, 4, 5, 6),
+        item(worker, 128, 13, 0),
+        item(worker, 192, math.inf, 0),
+    )
     done = await worker.ask(Run(1, items, 4096, 4096, 0.0))
     assert isinstance(done, RunDone)
     assert floats(worker, done.items[0].outputs[0]) == [10, 20]
     assert floats(worker, done.items[1].outputs[0]) == [30, 40, 50, 60]
     assert isinstance(done.items[2], ItemFailed)
     assert "unlucky" not in done.items[2].sentence
+    assert isinstance(done.items[3], ItemFailed)
+    assert "NaN or infinity" in done.items[3].sentence
 
     need = await worker.ask(Run(2, (item(worker, 0, *range(8)),), 4096, 16, 0.0))
     assert isinstance(need, NeedSpace)
