@@ -22,7 +22,7 @@ from torchgate.contract.clock import monotonic_s
 from torchgate.contract.inference import ModelDescription
 from torchgate.contract.os_services import Children, PrivateFolders, Sections
 from torchgate.development import development_checks, new_tokens
-from torchgate.engine.catalog import read_catalog
+from torchgate.engine.catalog import read_catalog, read_model
 from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
@@ -94,7 +94,12 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             private_folders.make_private,
         )
         engine = Scheduler(
-            catalog, workers, settings.engine, on_lifecycle=life_cycle.note, examine_signed=signed.examine
+            catalog,
+            workers,
+            settings.engine,
+            on_lifecycle=life_cycle.note,
+            examine_signed=signed.examine,
+            read=lambda name: read_model(settings.models, name),
         )
         refusals = _refusals(settings)
         metrics = Metrics(engine.models, audit.statistics, version=__version__)

@@ -95,6 +95,7 @@ class InProcessBackEnd:
     ) -> None:
         self._is_shared = is_shared
         self.expected: list[Artifact] = []
+        self.loading: asyncio.Event | None = None  # where given, no version is ready before it is set
         self.ran: list[Batch] = []
         self.versions: dict[int, Version] = {}
         self._memory_bytes = memory_bytes
@@ -105,7 +106,9 @@ class InProcessBackEnd:
 
     async def activate(self, artifact: Artifact, listener: StateListener) -> None:
         listener("loading", "", 0)
-        if artifact.ref.name.startswith("broken"):
+        if self.loading is not None:
+            await self.loading.wait()
+        if artifact.ref.name.startswith("broken") or artifact.parameters.get("fails"):
             listener("failed", "it is broken", 0)
             return
         self.versions[artifact.activation] = Version(

@@ -36,6 +36,8 @@ class Artifact(msgspec.Struct, frozen=True):
         max_run_s: a batch that runs longer costs the worker its life.
         idempotent: False: rows are never run twice.
         warm_up: runs on made-up input before ready.
+        fingerprint: engine.digest.fingerprint of the folder as it was vouched for: what it has become since must not be
+            loaded beside it; empty: unknown.
         activation: number of this loading, unique in this process: two of one version may stand side by side while one
             replaces the other, each with memory and replicas of its own.
     """
@@ -55,6 +57,7 @@ class Artifact(msgspec.Struct, frozen=True):
     max_run_s: float = 30.0
     idempotent: bool = True
     warm_up: int = 1
+    fingerprint: str = ""
     activation: int = 0
 
 

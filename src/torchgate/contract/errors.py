@@ -13,6 +13,7 @@ TorchgateError
 ├── UnknownPath               no such route                                         (404)
 ├── MethodNotAllowed          a route, but not with this method                     (405)
 ├── Conflict                  another change of the same thing is under way         (409)
+├── LoadFailed                a model version could not be put into service         (500)
 ├── QuotaExceeded             the principal's own quota                             (429)
 ├── CircuitOpen               its requests ended this model's workers repeatedly     (429)
 ├── Unavailable               ours, and temporary                                   (503)
@@ -125,6 +126,12 @@ class Conflict(TorchgateError):
     """Another change of the same thing is under way."""
 
     code = "conflict"
+
+
+class LoadFailed(TorchgateError):
+    """A model version could not be put into service; the reason stands in `detail` and in the state of the model."""
+
+    code = "load_failed"
 
 
 class QuotaExceeded(TorchgateError):

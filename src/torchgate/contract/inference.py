@@ -114,6 +114,23 @@ class ModelDescription(msgspec.Struct, frozen=True):
     is_default: bool = False
 
 
+class ModelChange(msgspec.Struct, frozen=True):
+    """What loading or unloading has done to a model, version by version.
+
+    Args:
+        loaded: served by a fresh loading from now on.
+        unchanged: served as before, because what lies on disk is what they are.
+        unloaded: serve no more.
+        default: what a request means that names no version; empty where nothing is left.
+    """
+
+    name: str
+    loaded: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    unloaded: tuple[str, ...] = ()
+    default: str = ""
+
+
 class DurationStatistics(msgspec.Struct):
     """A count and a sum, as V2 statistics give them."""
 
@@ -225,7 +242,34 @@ class Engine(Protocol):
         """
         ...
 
+    async def load(self, name: str, version: str | None, *, by: str, force: bool = False) -> ModelChange:
+        """Serve what lies on disk now: new and changed versions beside the old ones until the moment of the switch.
+
+        Returns when the switch is done; what was served before finishes what it has taken, and goes then.
+
+        Args:
+            version: this one alone; None: all of the model, and which of them is the default.
+            by: for whom, told to the audit trail.
+            force: load anew what has not changed, too.
+
+        Raises:
+            UnknownModel: there is no such folder. Conflict: the model is being changed already.
+            LoadFailed: a version can't be served; what was served before still is, as far as its mode allows.
+        """
+        ...
+
+    async def unload(self, name: str, version: str | None, *, by: str) -> ModelChange:
+        """Serve a version, or all of the model, no more; returns when what was taken is finished and memory is free.
+
+        Args:
+            version, by: as of `load`.
+
+        Raises:
+            UnknownModel: there is no such version. Conflict: the model is being changed already.
+        """
+        ...
+
     @property
     def is_warm(self) -> bool:
-        """Whether every model is ready or failed: warm-up is over."""
+        """Whether every model has become ready or failed since the start: warm-up is over, and stays over."""
         ...

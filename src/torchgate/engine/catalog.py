@@ -13,6 +13,7 @@ from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import examine_settings, read_toml
 from torchgate.contract.tensors import Signature
 from torchgate.contract.toml_lines import Place, line_of
+from torchgate.engine.digest import folder_bytes
 from torchgate.engine.model_names import is_version, name_mistake
 from torchgate.engine.model_settings import ModelSettings
 from torchgate.engine.model_signature import SIGNATURE_FILE
@@ -34,6 +35,8 @@ class CatalogEntry(msgspec.Struct, frozen=True):
         max_batch_delay_s, max_timeout_s: seconds.
         request_parameters: those that reach the model.
         is_code_allowed: torchgate.toml says that its code may run unsigned; else it must be signed.
+        memory_bytes: of all replicas, as model.toml says or as estimated.
+        hands_over: only one version of this model is loaded at a time.
         mistake: why it can't be served, or empty; then the artifact is as good as could be known.
     """
 
@@ -42,6 +45,8 @@ class CatalogEntry(msgspec.Struct, frozen=True):
     max_timeout_s: float = 60.0
     request_parameters: tuple[str, ...] = ()
     is_code_allowed: bool = False
+    memory_bytes: int = 0
+    hands_over: bool = False
     mistake: str = ""
 
 
@@ -51,10 +56,12 @@ class Catalog(msgspec.Struct, frozen=True):
     Args:
         entries: by reference.
         defaults: name → version.
+        pinned: names whose model.toml says which version it is; else it is the highest.
     """
 
     entries: Mapping[ModelRef, CatalogEntry]
     defaults: Mapping[str, str]
+    pinned: frozenset[str] = frozenset()
 
 
 def read_catalog(settings: ModelsSettings) -> tuple[Catalog, list[Finding]]:
@@ -65,7 +72,7 @@ def read_catalog(settings: ModelsSettings) -> tuple[Catalog, list[Finding]]:
     """
     reading = _Reading(settings)
     try:
-        folders = sorted(path for path in settings.folder.iterdir() if path.is_dir() and path.name[:1] not in "._")
+        folders = model_folders(settings.folder)
     except OSError as error:
         finding = Finding(
             "error",
@@ -76,7 +83,31 @@ def read_catalog(settings: ModelsSettings) -> tuple[Catalog, list[Finding]]:
         return Catalog({}, {}), [finding]
     for folder in folders:
         reading.model(folder)
-    return Catalog(reading.entries, reading.defaults), reading.findings
+    return reading.catalog(), reading.findings
+
+
+def read_model(settings: ModelsSettings, name: str) -> Catalog | None:
+    """What the repository has of one model now; None when it has no folder of exactly this name.
+
+    Raises:
+        OSError: the repository can't be read.
+    """
+    reading = _Reading(settings)
+    for folder in model_folders(settings.folder):
+        if folder.name == name and not name_mistake(name):
+            reading.model(folder)
+            return reading.catalog()
+        reading.pass_by(folder)
+    return None
+
+
+def model_folders(repository: Path) -> list[Path]:
+    """Those that may hold a model, sorted; names that begin with `.` or `_` are somebody's work in progress.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    return sorted(path for path in repository.iterdir() if path.is_dir() and path.name[:1] not in "._")
 
 
 class _Reading:
@@ -87,7 +118,16 @@ class _Reading:
         self.entries: dict[ModelRef, CatalogEntry] = {}
         self.defaults: dict[str, str] = {}
         self.findings: list[Finding] = []
+        self._pinned: set[str] = set()
         self._names: dict[str, str] = {}
+
+    def catalog(self) -> Catalog:
+        """What was found."""
+        return Catalog(self.entries, self.defaults, frozenset(self._pinned))
+
+    def pass_by(self, folder: Path) -> None:
+        """Know of a model without looking into its folder."""
+        self._names.setdefault(folder.name.lower(), folder.name)
 
     def model(self, folder: Path) -> None:
         """One model's folder."""
@@ -146,6 +186,7 @@ class _Reading:
         wanted = settings.default_version if settings is not None else None
         if wanted is None:
             return versions[-1]
+        self._pinned.add(file.parent.name)
         if wanted not in versions:
             sentence = f"there is no version {wanted!r}. There is: {', '.join(versions)}."
             line = line_of(("default_version",), lines)
@@ -211,6 +252,8 @@ def _artifact(ref: ModelRef, folder: Path, settings: ModelSettings, kind_and_ent
 def _entry(artifact: Artifact, settings: ModelSettings, mistake: str) -> CatalogEntry:
     return CatalogEntry(
         artifact,
+        memory_bytes=settings.replicas * (settings.memory_bytes or 2 * folder_bytes(Path(artifact.folder))),
+        hands_over=settings.reload == "hand_over",
         max_batch_delay_s=settings.batching.max_batch_delay_s,
         max_timeout_s=settings.limits.max_timeout_s,
         request_parameters=settings.request_parameters,

@@ -103,6 +103,14 @@ class ModelSettings(Settings):
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]{1,3})?)$")] = "cpu"
     """`cpu`, `cuda` or `cuda:N`."""
 
+    memory_bytes: Annotated[int, Field(ge=1, le=1 << 50)] | None = None
+    """What one replica takes with its weights and its largest batch, in bytes, for `engine.memory_bytes`; absent: twice
+    the size of the version's folder."""
+
+    reload: Literal["beside", "hand_over"] = "beside"
+    """`beside`: a new version warms while the old one serves. `hand_over`: where memory has room for one alone, the old
+    one goes first, and requests wait; then no more than one version of the model is loaded at any time."""
+
     parameters: Annotated[dict[str, object], Field(default_factory=dict)]
     """Free settings for the author's `load`."""
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.back_end import BackEnd
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
-from torchgate.contract.inference import ModelDescription, ModelStatistics, Permit
+from torchgate.contract.inference import ModelChange, ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
 from torchgate.engine.catalog import Catalog, CatalogEntry
-from torchgate.engine.digest import DigestRefused, folder_digest
+from torchgate.engine.digest import folder_digest
 from torchgate.engine.permit import EnginePermit
+from torchgate.engine.repository import Repository
 from torchgate.engine.served_version import ServedVersion
 from torchgate.engine.settings import EngineSettings
 from torchgate.engine.shared import Shared
@@ -29,8 +26,6 @@ _log = logging.getLogger("torchgate.engine")
 
 _RETRY_STOPPING_S = 10.0
 """Told to callers of a server that stops: IIS starts the next one meanwhile."""
-
-_ACTIVITIES = {"ready": "start", "failed": "failure", "unloaded": "stop"}
 
 
 class Scheduler:
@@ -44,6 +39,7 @@ class Scheduler:
         on_lifecycle: told of versions that become ready, fail, or are unloaded.
         digest: of the folder of a version whose code is allowed; on a thread; raises DigestRefused or OSError.
         examine_signed: what to load of any other version, and its digest; as `digest`.
+        read: what the repository has of a model now, on a thread; None where it has none; raises OSError.
 
     Process: the event loop only.
     """
@@ -58,46 +54,39 @@ class Scheduler:
         on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
         digest: Callable[[Path], str] = folder_digest,
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
+        read: Callable[[str], Catalog | None] = lambda _: None,
     ) -> None:
         self._shared = Shared(clock) if on_lifecycle is None else Shared(clock, on_lifecycle=on_lifecycle)
-        self._defaults = dict(catalog.defaults)
         self._back_end = back_end
-        self._on_lifecycle = on_lifecycle
         self._digest = digest
         self._examine_signed = examine_signed
-        self._versions = {
-            ref: ServedVersion(catalog.entries[ref], back_end, settings, self._shared, self._changed)
-            for ref in sorted(catalog.entries)
-        }
-        self._loading: list[asyncio.Task[None]] = []
+        self._repository = Repository(
+            catalog,
+            back_end,
+            settings,
+            self._shared,
+            examine=self._examine,
+            digest=digest,
+            read=read,
+            on_change=self._changed,
+        )
+        self._models = self._repository.models
+        self._versions = self._models.versions
         self._watchers: list[Callable[[], None]] = []
         self._is_stopping = False
 
     async def start(self) -> None:
         """Begin to load every version; returns at once."""
-        sound = [version for version in self._versions.values() if not version.entry.mistake]
-        self._back_end.expect([version.artifact for version in sound])
-        self._loading = [asyncio.create_task(self._load(version)) for version in sound]
-        for version in self._versions.values():
-            if version.entry.mistake:
-                self._tell(version)
+        self._repository.start()
 
     async def stop(self, drain_s: float) -> None:
         """Take nothing more, finish what was taken, but at most for so long; then end the back end."""
         self._is_stopping = True
-        for task in self._loading:
-            task.cancel()
-        left = sum(await asyncio.gather(*(version.wait_idle(drain_s) for version in self._versions.values())))
+        left = await self._repository.drain(drain_s, self._stopping())
         if left:
             _log.warning("%d requests did not end within %g s and are given up.", left, drain_s)
-        for version in self._versions.values():
-            version.dispatcher.give_up(self._stopping())
         await self._back_end.stop()
-        for version in self._versions.values():
-            await version.dispatcher.close(self._stopping())
-            version.change("unloaded", "the server has stopped", 0)
-        if self._loading:
-            await asyncio.wait(self._loading)
+        await self._repository.close(self._stopping())
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Be told, after the fact, whenever what `resolve`, `describe`, `models` and `is_warm` say may have changed."""
@@ -105,11 +94,7 @@ class Scheduler:
 
     def resolve(self, name: str, version: str | None) -> ModelRef | None:
         """The model version that a request means, byte for byte; None if there is none. No version: the default."""
-        wanted = version if version is not None else self._defaults.get(name)
-        if wanted is None:
-            return None
-        found = self._versions.get(ModelRef(name, wanted))
-        return found.ref if found is not None else None
+        return self._models.resolve(name, version)
 
     def describe(self, ref: ModelRef) -> ModelDescription | None:
         """None when the version is gone."""
@@ -123,7 +108,7 @@ class Scheduler:
 
     def models(self) -> tuple[ModelDescription, ...]:
         """All versions, by name and version."""
-        return tuple([version.description for version in self._versions.values()])
+        return self._models.descriptions()
 
     async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
         """Room for one request. The principal's quotas are asked here, once there are some.
@@ -132,9 +117,9 @@ class Scheduler:
             CircuitOpen, ModelNotReady, Overloaded, UnknownModel, Unavailable: as contract.inference.Engine says.
         """
         version = self._versions.get(ref)
-        if version is None:
-            raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
-        error = self._refusal(version) or version.circuits.refusal(principal.key)
+        if version is None or version.description.state != "ready" or self._is_stopping:
+            version = await self._waited_for(ref)
+        error = version.circuits.refusal(principal.key)
         if error is not None:
             raise error
         dispatcher = version.dispatcher
@@ -147,7 +132,7 @@ class Scheduler:
             dispatcher=dispatcher,
             trial=version.circuits.trial(principal.key),
             back_end=self._back_end,
-            refusal=lambda: self._refusal(version),
+            refusal=lambda: self._refusal(version, is_admitted=True),
             on_end=version.leave,
         )
 
@@ -158,20 +143,23 @@ class Scheduler:
     @property
     def is_warm(self) -> bool:
         """Whether every model is ready or failed: warm-up is over."""
-        return all(version.description.state != "loading" for version in self._versions.values())
+        return self._repository.is_warm
 
-    async def _load(self, version: ServedVersion) -> None:
-        """Load one version; whatever goes wrong is its state, and no other version's."""
-        try:
-            found = await asyncio.to_thread(self._examine, version.entry)
-            version.description = msgspec.structs.replace(version.description, digest=found.digest, reason="")
-            artifact = msgspec.structs.replace(version.artifact, digest=found.digest, folder=found.folder)
-            await self._back_end.activate(artifact, version.change)
-        except (DigestRefused, OSError) as error:
-            version.change("failed", str(error), 0)
-        except Exception as error:  # noqa: BLE001 - one version's trouble must be its state alone
-            _log.exception("%s can't be loaded.", version.ref)
-            version.change("failed", f"an error of this server: {error!r}", 0)
+    async def load(self, name: str, version: str | None, *, by: str, force: bool = False) -> ModelChange:
+        """Serve what lies on disk now, as contract.inference.Engine says; goes on when its caller gives up."""
+        return await self._repository.load(name, version, by=by, force=force)
+
+    async def unload(self, name: str, version: str | None, *, by: str) -> ModelChange:
+        """Serve it no more, as contract.inference.Engine says; goes on when its caller gives up."""
+        return await self._repository.unload(name, version, by=by)
+
+    async def forget(self, name: str, *, by: str) -> None:
+        """Unload a model whose folder is gone, and know nothing of it any more.
+
+        Raises:
+            Conflict: it is being changed.
+        """
+        await self._repository.forget(name, by=by)
 
     def _examine(self, entry: CatalogEntry) -> Examined:
         """On a thread: what may be loaded, before anything of it runs."""
@@ -179,24 +167,32 @@ class Scheduler:
             return self._examine_signed(entry)
         return Examined(self._digest(Path(entry.artifact.folder)), entry.artifact.folder)
 
-    def _changed(self, version: ServedVersion, is_news: bool) -> None:
+    def _changed(self) -> None:
         for on_change in self._watchers:
             on_change()
-        if is_news:
-            self._tell(version)
 
-    def _tell(self, version: ServedVersion) -> None:
-        state, reason = version.description.state, version.description.reason
-        level = logging.ERROR if state == "failed" else logging.INFO
-        _log.log(level, "model %s is %s%s", version.ref, state, f": {reason}" if reason else ".")
-        if self._on_lifecycle is not None and state in _ACTIVITIES:
-            sentence = f"Model {version.ref} is {state}{f': {reason}' if reason else '.'}"
-            self._on_lifecycle(LifecycleEvent(time.time(), _ACTIVITIES[state], f"model {version.ref}", sentence))
+    async def _waited_for(self, ref: ModelRef) -> ServedVersion:
+        """The version, once the hand-over that it is in is over; at once where it is in none.
 
-    def _refusal(self, version: ServedVersion) -> TorchgateError | None:
+        Raises:
+            UnknownModel, ModelNotReady, Unavailable, Overloaded: it can't serve.
+        """
+        version = self._versions.get(ref)
+        if version is not None and not self._is_stopping:
+            await self._repository.succession.wait(version)
+            version = self._versions.get(ref)
+        if version is None:
+            raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
+        error = self._refusal(version)
+        if error is not None:
+            raise error
+        return version
+
+    def _refusal(self, version: ServedVersion, *, is_admitted: bool = False) -> TorchgateError | None:
         if self._is_stopping:
             return self._stopping()
-        return None if version.description.state == "ready" else version.not_ready()
+        state = version.description.state
+        return None if state == "ready" or (is_admitted and state == "unloading") else version.not_ready()
 
     def _stopping(self) -> Unavailable:
         return Unavailable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import Callable
 
 import msgspec
@@ -45,6 +46,11 @@ class ServedVersion:
         self.ref: ModelRef = entry.artifact.ref
         artifact = self.artifact = msgspec.structs.replace(entry.artifact, activation=next(shared.activations))
         self._on_change = on_change
+        self._back_end = back_end
+        self._is_proven = False
+        self._is_leaving = False
+        self._told: tuple[ModelState, str, int] = ("loading", "", 0)
+        self._notice = ""
         self.permits = 0
         self._idle = asyncio.Event()
         # Half of the section is for inputs: answers can always be written.
@@ -82,6 +88,10 @@ class ServedVersion:
         if not self.permits:
             self._idle.set()
 
+    def give_up(self) -> None:
+        """Nobody waits any longer for permits that are out."""
+        self._idle.set()
+
     async def wait_idle(self, limit_s: float) -> int:
         """Return when no permit is out for it, but at most so much later; how many are out still."""
         self._idle.clear()
@@ -91,9 +101,74 @@ class ServedVersion:
                     await self._idle.wait()
         return self.permits
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether not even what was admitted can run any more."""
+        return self.description.state not in ("ready", "unloading")
+
+    def told(self, state: ModelState, reason: str, ready_workers: int) -> None:
+        """What the back end says of it. Ready for callers is what has also given its golden answer."""
+        self._told = (state, reason, ready_workers)
+        if self._is_leaving:
+            # No state of its own any more, but what it has taken still runs.
+            if state == "failed":
+                self.dispatcher.fail_all(self.not_ready())
+            elif ready_workers:
+                self.dispatcher.wake()
+        elif state == "ready" and not self._is_proven:
+            self.change("loading", "its first answers are examined", 0)
+        else:
+            self.change(state, reason, ready_workers)
+
+    @property
+    def failure(self) -> str:
+        """Why the back end could not load it; empty where it could."""
+        state, reason, _ = self._told
+        return "" if state == "ready" else reason or f"it is {state}"
+
+    def prove(self) -> None:
+        """Its answers are right: it serves callers from now on."""
+        self._is_proven = True
+        self.told(*self._told)
+
+    def notice(self, text: str) -> None:
+        """Say, beside that it is ready, why what lies on disk now is not what is served; empty: it is."""
+        self._notice = text
+        if self.description.state == "ready":
+            self.change("ready", "", self.description.ready_workers)
+
+    def mark_default(self, *, is_default: bool) -> None:
+        """Whether a bare name means it."""
+        if self.description.is_default != is_default:
+            self.description = msgspec.structs.replace(self.description, is_default=is_default)
+
+    def begin_leaving(self, why: str) -> None:
+        """Take nothing more; what the back end says of it from now on is no news."""
+        self._is_leaving = True
+        self.change("unloading", why, self.description.ready_workers)
+
+    async def leave_service(self, limit_s: float, why: str) -> None:
+        """Finish what was taken, but at most for so long; then give back all that it has.
+
+        Args:
+            why: its reason from then on.
+        """
+        await self.wait_idle(limit_s)
+        self.change("unloaded", why, 0)
+        await self._back_end.deactivate(self.artifact.activation)
+        await self.dispatcher.close(self.not_ready())
+        await self.remove_copy()
+
+    async def remove_copy(self) -> None:
+        """Take away what was copied for this loading alone, once its workers are gone."""
+        if self.artifact.folder != self.entry.artifact.folder:
+            await asyncio.to_thread(shutil.rmtree, self.artifact.folder, ignore_errors=True)
+
     def change(self, state: ModelState, reason: str, ready_workers: int, *, digest: str = "") -> None:
         """Its state from now on. Who waits for a version that can't serve hears of it."""
         before = (self.description.state, self.description.reason)
+        if state == "ready" and not reason:
+            reason = self._notice
         self.description = msgspec.structs.replace(
             self.description,
             state=state,

@@ -32,6 +32,10 @@ class EngineSettings(Settings):
     start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """How long a worker may take until torch is imported, in seconds."""
 
+    memory_bytes: Annotated[int, Field(ge=0, le=1 << 50)] = 0
+    """Memory that all loaded model versions together may take, in bytes; a version that does not fit beside the others
+    is not loaded. What each takes, its model.toml says, or it is estimated. 0: no limit."""
+
     restart_budget: Annotated[int, Field(ge=0, le=1000)] = 10
     """Deaths of one model version's workers within restart_window_s that are made good; one more makes it failed until
     a window has passed. Workers that run suspected rows are not counted."""
@@ -79,6 +83,10 @@ class ModelsSettings(Settings):
 
     folder: Path = Path("models")
     """The model repository: one folder for each model, in it model.toml and one folder for each version."""
+
+    watch_interval_s: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    """How often to look for changed, new and removed models, in seconds: what has not changed from one look to the
+    next, and differs from what is served, is loaded as by `models load`. 0: never; only on request."""
 
     allow_code: tuple[str, ...] = ()
     """Models whose own code may run unsigned: a model class, an exported program and TorchScript all are code."""

@@ -22,8 +22,6 @@ from torchgate.engine.digest import DigestRefused, FileDigest, digest_of, files_
 from torchgate.engine.trust import Trust
 
 _CHUNK_BYTES = 1 << 20
-_COPIES_KEPT = 2
-"""Of each version: the one that serves, and the one before it, which may still be draining."""
 
 
 class Examined(msgspec.Struct, frozen=True):
@@ -79,14 +77,9 @@ class SignedCode:
         return Examined(digest_of(files), str(copy), signer)
 
     def _discard(self, around: Path) -> None:
-        """Remove copies of former processes, and of ours all but the newest."""
-        ours = sorted(
-            (path for path in around.iterdir() if path.name.startswith(self._run)),
-            key=lambda path: path.stat().st_mtime,
-        )
-        kept = ours[-(_COPIES_KEPT - 1) :]
+        """Remove copies of former processes; ours go with the loadings that were made of them."""
         for path in around.iterdir():
-            if path not in kept:
+            if not path.name.startswith(self._run):
                 with contextlib.suppress(OSError):  # in use by a server that stops: the next one removes it
                     shutil.rmtree(path)
 

@@ -6,10 +6,12 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchLost
 from torchgate.contract.worker_wire import LoadFailed, WireError
 from torchgate.engine.current_run import WorkerEnded
+from torchgate.engine.digest import fingerprint
 from torchgate.engine.running_batch import PlacedBatch
 from torchgate.engine.standbys import Standbys
 from torchgate.engine.version_memory import VersionMemory
@@ -62,8 +64,10 @@ class VersionWorkers:
             place: `0`, `1` …, or `q` in quarantine; with the generation it names the worker.
 
         Raises:
-            LoadRefused: it can't. WorkerEnded: it ended meanwhile.
+            LoadRefused: it can't, or the files are not those any more that the version was loaded from. WorkerEnded: it
+                ended meanwhile.
         """
+        await self._examine_files(worker)
         name = f"{self.artifact.ref}/{place}#{next(self._generations)}"
         answer = await worker.load(name, self.memory.load_message, self.artifact.load_timeout_s)
         if isinstance(answer, LoadFailed):
@@ -71,6 +75,15 @@ class VersionWorkers:
                 _log.warning("%s: %s", name, answer.detail)
             self.end(worker)
             raise LoadRefused(answer.reason)
+
+    async def _examine_files(self, worker: WorkerProcess) -> None:
+        """Nobody may answer in this loading's name from files that it was not made of."""
+        artifact = self.artifact
+        if artifact.fingerprint and await asyncio.to_thread(fingerprint, Path(artifact.folder)) != artifact.fingerprint:
+            self.end(worker)
+            raise LoadRefused(
+                "its files on disk are not those that it was loaded from. Put them back, or load the model again."
+            )
 
     async def run_on(
         self, worker: WorkerProcess, batch: Batch, on_idle: Callable[[WorkerProcess], None]

@@ -40,6 +40,7 @@ STATUSES: Mapping[str, int] = MappingProxyType(
         "headers_too_large": 431,
         "cancelled": 499,
         "internal_error": 500,
+        "load_failed": 500,
         "model_error": 500,
         "worker_died": 500,
         "unsupported": 501,

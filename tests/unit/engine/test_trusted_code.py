@@ -9,7 +9,7 @@ from tests.fakes.in_process_back_end import InProcessBackEnd
 from tests.rigs.engine_questions import until
 from tests.rigs.signed_models import SignedModels
 
-from torchgate.engine.catalog import read_catalog
+from torchgate.engine.catalog import read_catalog, read_model
 from torchgate.engine.digest import DigestRefused, folder_digest
 from torchgate.engine.model_signature import SIGNATURE_FILE
 from torchgate.engine.scheduler import Scheduler
@@ -82,11 +82,32 @@ def test_an_attacker_who_links_the_signature_to_another_file_is_refused(models: 
         code(models).examine(models.entry())
 
 
-def test_a_version_loaded_again_and_again_leaves_two_copies_at_most(models: SignedModels):
+def test_a_copy_that_serves_is_not_removed_by_later_ones(models: SignedModels):
     examined = code(models)
-    newest = [examined.examine(models.entry()).folder for _ in range(4)][-1]
-    assert len(copies(models)) == 2
-    assert Path(newest) in copies(models)
+    serving = examined.examine(models.entry()).folder
+    for _ in range(4):
+        examined.examine(models.entry())
+    assert Path(serving) in copies(models)
+
+
+async def test_a_version_loaded_again_and_again_leaves_the_copy_that_serves(models: SignedModels):
+    settings = ModelsSettings(folder=models.folder.absolute())
+    catalog, _ = read_catalog(settings)
+    engine = Scheduler(
+        catalog,
+        InProcessBackEnd(),
+        EngineSettings(),
+        examine_signed=code(models).examine,
+        read=lambda name: read_model(settings, name),
+    )
+    await engine.start()
+    await until(lambda: engine.is_warm and not engine._repository._tasks)
+    first = copies(models)
+    for _ in range(3):
+        await engine.load("some", None, by="ops", force=True)
+    await until(lambda: len(copies(models)) == 1)
+    assert copies(models) != first
+    await engine.stop(1)
 
 
 def test_copies_that_a_former_process_left_are_removed(models: SignedModels):

@@ -13,7 +13,7 @@ import msgspec
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
-from torchgate.contract.inference import ModelDescription, ModelStatistics, Permit
+from torchgate.contract.inference import ModelChange, ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
 from torchgate.engine.link.calls import asked_methods
 from torchgate.engine.link.channel import LinkChannel
@@ -125,6 +125,14 @@ class RemoteEngine:
     async def cancel(self, principal_key: str, client_id: str) -> int:
         """Take back the requests that this principal calls so, through whichever gate they came; how many."""
         return cast("int", await self._ask("cancel", principal_key, client_id))
+
+    async def load(self, name: str, version: str | None, *, by: str, force: bool = False) -> ModelChange:
+        """Have the pool serve what lies on disk now, for all of its gates."""
+        return cast("ModelChange", await self._ask("load", name, version, by=by, force=force))
+
+    async def unload(self, name: str, version: str | None, *, by: str) -> ModelChange:
+        """Have the pool serve it no more."""
+        return cast("ModelChange", await self._ask("unload", name, version, by=by))
 
     async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
         """Room for one request, and memory for its body with it.
