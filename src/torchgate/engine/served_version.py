@@ -184,6 +184,7 @@ class ServedVersion:
 
     def _circuits_changed(self, open_circuits: int) -> None:
         self.description = msgspec.structs.replace(self.description, open_circuits=open_circuits)
+        self._on_change(self, False)
 
     def not_ready(self) -> ModelNotReady:
         """Why it can't serve, in words for a caller: the reason is for those with the right to read it."""

@@ -96,6 +96,19 @@ async def test_who_kills_three_workers_is_refused_and_nobody_else_is():
     await rig.engine.stop(1)
 
 
+async def test_whoever_watches_the_engine_hears_of_open_circuits():
+    """A gate in another process shows what it was told last."""
+    rig = await Rig().start()
+    heard: list[int] = []
+    rig.engine.watch(lambda: heard.append(rig.open))
+    await rig.open_circuit()
+    assert heard[-1] == 1
+    rig.clock.moved_s += PAUSE_S
+    await rig.ask(1, key="eve")
+    assert heard[-1] == 0
+    await rig.engine.stop(1)
+
+
 async def test_companions_of_guilty_rows_are_never_counted():
     """Ada shares each of Eve's batches: each is lost, and only Eve is refused in the end."""
     rig = await Rig().start()

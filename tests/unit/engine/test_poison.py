@@ -6,12 +6,13 @@ import asyncio
 from collections import Counter
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.fakes.in_process_back_end import InProcessBackEnd, numbers_of
 from tests.rigs.engine_questions import DIES, HANGS, RAISES, ask, catalog_of, until
 
-from torchgate.contract.errors import CircuitOpen, ModelError, RunTooLong, TorchgateError, WorkerDied
+from torchgate.contract.errors import CircuitOpen, DeadlineExceeded, ModelError, RunTooLong, TorchgateError, WorkerDied
 from torchgate.engine.catalog import Catalog
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.settings import EngineSettings
@@ -35,11 +36,11 @@ waves = st.lists(questions, min_size=1, max_size=3)
 """Questions that are asked at once; the next ones when all of them are answered."""
 
 
-def impatient(catalog: Catalog, replicas: int) -> Catalog:
+def impatient(catalog: Catalog, replicas: int, max_run_s: float = 0.001) -> Catalog:
     """The same models, but a run that hangs is ended at once."""
     entries = {
         ref: msgspec.structs.replace(
-            entry, artifact=msgspec.structs.replace(entry.artifact, max_run_s=0.001, replicas=replicas)
+            entry, artifact=msgspec.structs.replace(entry.artifact, max_run_s=max_run_s, replicas=replicas)
         )
         for ref, entry in catalog.entries.items()
     }
@@ -141,3 +142,25 @@ def test_circuits_refuse_no_principal_that_never_ended_a_worker(waves: list[list
             assert type(one.error) is ERRORS.get(one.poison or 0, type(None)), one.numbers
     proven = Counter(one.key for one in everything if isinstance(one.error, WorkerDied | RunTooLong))
     assert all(count <= 2 for count in proven.values())  # the second opens it, and nothing of it runs any more
+
+
+async def test_a_deadline_that_passes_in_the_line_of_quarantine_is_told_at_once_and_its_rows_never_start() -> None:
+    """Ada's batch hung; while Eve's row hangs again, alone, Ada's time is over."""
+    back_end = InProcessBackEnd()
+    catalog = impatient(catalog_of("owner"), 1, max_run_s=0.4)
+    engine = Scheduler(catalog, back_end, EngineSettings(section_bytes=1 << 20), digest=lambda _: "sha256:0")
+    await engine.start()
+    await until(lambda: engine.is_warm)
+    eve = asyncio.create_task(ask(engine, [HANGS], "eve"))
+    with pytest.raises(DeadlineExceeded):
+        await ask(engine, [1], "ada", timeout_s=0.6)
+    assert not eve.done()  # it is told before the run that it waits for is over
+    with pytest.raises(RunTooLong):
+        await eve
+    await ask(engine, [2], "bob")
+    assert [[item.request.principal.key for item in batch.items] for batch in back_end.ran] == [
+        ["eve", "ada"],
+        ["eve"],
+        ["bob"],
+    ]
+    await engine.stop(1)
