@@ -152,8 +152,9 @@ async def test_a_deadline_that_passes_in_the_line_of_quarantine_is_told_at_once_
     await engine.start()
     await until(lambda: engine.is_warm)
     eve = asyncio.create_task(ask(engine, [HANGS], "eve"))
+    ada = asyncio.create_task(ask(engine, [1], "ada", timeout_s=0.6))
     with pytest.raises(DeadlineExceeded):
-        await ask(engine, [1], "ada", timeout_s=0.6)
+        await ada
     assert not eve.done()  # it is told before the run that it waits for is over
     with pytest.raises(RunTooLong):
         await eve
