@@ -24,6 +24,7 @@ from torchgate.contract.os_services import Children, PrivateFolders, Sections
 from torchgate.development import development_checks, new_tokens
 from torchgate.engine.catalog import read_catalog, read_model
 from torchgate.engine.local_workers import LocalWorkers
+from torchgate.engine.models_watch import ModelsWatch
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
@@ -84,6 +85,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         await running.enter_async_context(life_cycle.of_server(__version__))
         tokens = new_tokens(settings)
         authentication, authorisation = await running.enter_async_context(_access(configuration, tokens))
+        watch = ModelsWatch(settings.models)
         catalog, findings = read_catalog(settings.models)
         for finding in findings:
             _log.warning("%s", finding)
@@ -120,6 +122,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
         await engine.start()
         running.push_async_callback(engine.stop, _ENGINE_STOP_S)
+        await running.enter_async_context(watch.over(engine))
         server = HttpServer(GateApp(services), settings.gate)
         await _start(server, settings)
         running.push_async_callback(server.stop, settings.gate.drain_s)

@@ -127,6 +127,12 @@ def _models_verify(parsed: argparse.Namespace) -> int:
     return verify_models(parsed)
 
 
+def _models_change(parsed: argparse.Namespace) -> int:
+    from torchgate.client_commands import change_model
+
+    return change_model(parsed)
+
+
 def _policy_explain(parsed: argparse.Namespace) -> int:
     from torchgate.policy_commands import explain_policy
 
@@ -236,7 +242,23 @@ def _models_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser
     _of_server(status)
     status.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
     status.add_argument("--timeout-s", type=float, default=10.0, help="seconds to wait for the answer (10)")
+    _change_arguments(models)
     _signature_arguments(models)
+
+
+def _change_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    texts = {
+        "load": "have a running server serve what lies in a model's folder now",
+        "reload": "the same, and what has not changed is loaded anew, too",
+        "unload": "have a running server serve a model, or one version of it, no more",
+    }
+    for verb, text in texts.items():
+        change = _command(models, verb, _models_change, text)
+        change.set_defaults(verb=verb)
+        change.add_argument("model", metavar="MODEL", help="its name: all versions; or NAME:VERSION")
+        _of_server(change, has_project=False)
+        change.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
+        change.add_argument("--timeout-s", type=float, default=300.0, help="seconds to wait for the end of it (300)")
 
 
 def _signature_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -63,9 +63,39 @@ def models_status(parsed: argparse.Namespace) -> int:
         place = f"{model.get('name', '?')}:{model.get('version', '?')}"
         circuits = model.get("open_circuits", 0)
         notes = [str(model.get("reason", "")), f"open circuits: {circuits}" if circuits else ""]
+        notes.insert(0, "default" if model.get("default") else "")
         say(f"{place:32} {str(model.get('state', '?')).lower():12} {'; '.join(filter(None, notes))}".rstrip())
     if not models:
         note("The server shows this caller no models: there are none, or it may read none.")
+    return 0
+
+
+def change_model(parsed: argparse.Namespace) -> int:
+    """Load, reload or unload a model of a running server, and print what came of it."""
+    name, colon, version_text = parsed.model.partition(":")
+    version = version_text if colon else None
+    try:
+        client, url = _client(parsed)
+        if parsed.verb == "unload":
+            change = _accepted(lambda: client.unload(name, version=version), url)
+        else:
+            force = parsed.verb == "reload"
+            change = _accepted(lambda: client.load(name, version=version, force=force), url)
+    except (ProjectError, InputError, Refused) as error:
+        return fail(str(error))
+    if not isinstance(change, dict) or "unloaded" not in change:
+        return fail("the server's answer says of no model. Is it Torchgate that listens there?")
+    if parsed.json:
+        say(json.dumps(change, ensure_ascii=False))
+        return 0
+    for verb in ("loaded", "unchanged", "unloaded"):
+        for one in change.get(verb, ()):
+            say(f"{f'{name}:{one}':32} {verb}")
+    default = change.get("default")
+    if default:
+        say(f"{name} without a version means {name}:{default}.")
+    elif not change.get("unloaded"):
+        say(f"{name}: nothing to do.")
     return 0
 
 

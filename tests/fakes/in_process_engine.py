@@ -15,6 +15,7 @@ from torchgate.contract.errors import BodyTooLarge, Cancelled, ModelNotReady, Un
 from torchgate.contract.inference import (
     InferenceRequest,
     InferenceResponse,
+    ModelChange,
     ModelDescription,
     ModelState,
     ModelStatistics,
@@ -72,6 +73,9 @@ class InProcessEngine:
     requests: list[InferenceRequest] = field(default_factory=list)
     running: list[tuple[InferenceRequest, asyncio.Future[Outputs]]] = field(default_factory=list)
     taken_back: set[str] = field(default_factory=set)
+    repository: dict[str, tuple[ModelDescription, Function]] = field(default_factory=dict)
+    changes: list[tuple[str, str, str | None, str, bool]] = field(default_factory=list)
+    change_error: Exception | None = None
     open_permits: int = 0
     admissions: list[tuple[ModelRef, int]] = field(default_factory=list)
     has_admitted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -111,6 +115,27 @@ class InProcessEngine:
         self.admissions.append((ref, announced_bytes))
         self.has_admitted.set()
         return InProcessPermit(self, ref)
+
+    async def load(self, name: str, version: str | None, *, by: str, force: bool = False) -> ModelChange:
+        """Remembers who wanted what; a model in `repository` comes to be served."""
+        self.changes.append(("load", name, version, by, force))
+        if self.change_error is not None:
+            raise self.change_error
+        found = self.repository.pop(name, None)
+        if found is not None:
+            self.add(*found)
+        elif self.resolve(name, version) is None:
+            raise UnknownModel(f"Request for unknown model: '{name}' has no folder.")
+        return ModelChange(name, loaded=(version or "1",), default=version or "1")
+
+    async def unload(self, name: str, version: str | None, *, by: str) -> ModelChange:
+        """Remembers who wanted what; the model is gone."""
+        self.changes.append(("unload", name, version, by, False))
+        if self.change_error is not None:
+            raise self.change_error
+        for ref in [ref for ref in self.descriptions if ref.name == name and version in (None, ref.version)]:
+            del self.descriptions[ref]
+        return ModelChange(name, unloaded=(version or "1",))
 
     async def cancel(self, principal_key: str, client_id: str) -> int:
         """End the runs that this principal calls so."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import Conflict, LoadFailed, UnknownModel
-from torchgate.contract.inference import ModelChange
+from torchgate.contract.inference import ModelChange, ModelState
 from torchgate.engine.bring_up import BringUp
 from torchgate.engine.catalog import Catalog, CatalogEntry
 from torchgate.engine.digest import DigestRefused
@@ -76,8 +76,14 @@ class CatalogChanges:
         finally:
             self._busy.discard(name)
 
-    async def load(self, name: str, version: str | None, *, by: str, force: bool) -> ModelChange:
-        """As contract.inference.Engine says."""
+    async def load(
+        self, name: str, version: str | None, *, by: str, force: bool = False, only_changed: bool = False
+    ) -> ModelChange:
+        """As contract.inference.Engine says.
+
+        Args:
+            only_changed: leave unloaded what was unloaded on request and has the same files still.
+        """
         with self.change_of(name):
             catalog = await self._read_now(name)
             entries = _entries(catalog, name, version)
@@ -85,7 +91,8 @@ class CatalogChanges:
                 raise UnknownModel(f"Request for unknown model: {_shown(name, version)} has no folder.")
             if any(entry.hands_over for entry in entries):
                 entries = [_meant(entries, catalog.defaults[name])]
-            plan = await self._plan(entries, force=force)
+            states = frozenset[ModelState]({"ready", "unloaded"} if only_changed else () if force else {"ready"})
+            plan = await self._plan(entries, states)
             if version is None:
                 self._models.pin(name, catalog.defaults[name] if name in catalog.pinned else None)
                 plan.vanished = [one for one in self._models.of(name) if one.ref not in catalog.entries]
@@ -127,16 +134,17 @@ class CatalogChanges:
         except OSError as error:
             raise LoadFailed("The model repository can't be read now.", detail=str(error)) from None
 
-    async def _plan(self, entries: list[CatalogEntry], *, force: bool) -> Plan:
+    async def _plan(self, entries: list[CatalogEntry], states: frozenset[ModelState]) -> Plan:
+        """What there is to do. A version in one of these states stays as it is where its files are the same."""
         plan = Plan()
         for entry in entries:
             fresh = self._new_version(entry)
             current = self._models.versions.get(fresh.ref)
             mistake = entry.mistake
-            if not mistake and current is not None and not force and _may_be_unchanged(current, entry):
+            if not mistake and current is not None and _may_be_unchanged(current, entry, states):
                 mistake, is_unchanged = await self._compare(fresh, current)
                 if is_unchanged:
-                    plan.unchanged.append(fresh.ref.version)
+                    plan.unchanged += [fresh.ref.version] if current.description.state == "ready" else []
                     continue
             if mistake:
                 self._succession.show_failure(plan, fresh, mistake)
@@ -190,8 +198,8 @@ class CatalogChanges:
         self._on_lifecycle(LifecycleEvent(time.time(), activity, f"model {name}", sentence))
 
 
-def _may_be_unchanged(current: ServedVersion, entry: CatalogEntry) -> bool:
-    return current.entry == entry and current.description.state == "ready"
+def _may_be_unchanged(current: ServedVersion, entry: CatalogEntry, states: frozenset[ModelState]) -> bool:
+    return current.entry == entry and current.description.state in states
 
 
 def _entries(catalog: Catalog | None, name: str, version: str | None) -> list[CatalogEntry]:

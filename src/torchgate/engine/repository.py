@@ -144,6 +144,10 @@ class Repository:
         """As contract.inference.Engine says; goes on when its caller gives up."""
         return await asyncio.shield(self._begin(self._changes.unload(name, version, by=by)))
 
+    async def refresh(self, name: str, *, by: str) -> ModelChange:
+        """As Scheduler says."""
+        return await asyncio.shield(self._begin(self._changes.load(name, None, by=by, only_changed=True)))
+
     async def forget(self, name: str, *, by: str) -> None:
         """As CatalogChanges says."""
         await self._changes.forget(name, by=by)

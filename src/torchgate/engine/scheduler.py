@@ -153,6 +153,10 @@ class Scheduler:
         """Serve it no more, as contract.inference.Engine says; goes on when its caller gives up."""
         return await self._repository.unload(name, version, by=by)
 
+    async def refresh(self, name: str, *, by: str) -> ModelChange:
+        """As `load` of the whole model, but what a person has unloaded stays so while its files stay what they are."""
+        return await self._repository.refresh(name, by=by)
+
     async def forget(self, name: str, *, by: str) -> None:
         """Unload a model whose folder is gone, and know nothing of it any more.
 

@@ -76,6 +76,22 @@ class GateClient:
         """
         return self.request("POST", "/v2/repository/index", {})
 
+    def load(self, model: str, *, version: str | None = None, force: bool = False) -> ClientAnswer:
+        """Have the server serve what lies in a model's folder now; force: what has not changed, too.
+
+        Raises:
+            OSError: as predict.
+        """
+        return self._change("load", model, version, {"force": True} if force else {})
+
+    def unload(self, model: str, *, version: str | None = None) -> ClientAnswer:
+        """Have the server serve a model, or one version, no more.
+
+        Raises:
+            OSError: as predict.
+        """
+        return self._change("unload", model, version, {})
+
     def metadata(self, model: str, *, version: str | None = None) -> ClientAnswer:
         """Inputs and outputs of a model.
 
@@ -91,8 +107,19 @@ class GateClient:
         except OSError:
             return False
 
-    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> ClientAnswer:
+    def _change(self, verb: str, model: str, version: str | None, parameters: Mapping[str, Any]) -> ClientAnswer:
+        # Sooner than our own patience ends, so that the server can say that the change goes on.
+        headers = {"X-Request-Timeout-Ms": str(max(1, int(self._timeout_s * 900)))}
+        path = _model_path(model, version, "/v2/repository/models")
+        return self.request("POST", f"{path}/{verb}", {"parameters": parameters}, headers)
+
+    def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, more: Mapping[str, str] | None = None
+    ) -> ClientAnswer:
         """Any request with a JSON body, or none.
+
+        Args:
+            more: headers.
 
         Raises:
             OSError: as predict.
@@ -101,7 +128,9 @@ class GateClient:
         connection = kind(self._host, self._port, timeout=self._timeout_s)
         try:
             payload = None if body is None else json.dumps(body).encode("utf-8")
-            headers = self._headers if payload is None else {**self._headers, "Content-Type": "application/json"}
+            headers = {**self._headers, **(more or {})}
+            if payload is not None:
+                headers["Content-Type"] = "application/json"
             connection.request(method, self._root + path, payload, headers)
             response = connection.getresponse()
             return ClientAnswer(response.status, _json(response.read()), response.headers.get("X-Request-ID", ""))
@@ -111,8 +140,8 @@ class GateClient:
             connection.close()
 
 
-def _model_path(model: str, version: str | None) -> str:
-    place = f"/v2/models/{quote(model, safe='')}"
+def _model_path(model: str, version: str | None, root: str = "/v2/models") -> str:
+    place = f"{root}/{quote(model, safe='')}"
     return place if version is None else f"{place}/versions/{quote(version, safe='')}"
 
 

@@ -60,18 +60,26 @@ class Exchange:
             Forbidden: it may not, or there is no such model and no grant of its own covers the name.
             UnknownModel: there is no such model, and a grant covers the name.
         """
-        engine = self.services.engine
-        is_name = NAME.fullmatch(self.model_name) and (self.version is None or NAME.fullmatch(self.version))
-        self.ref = engine.resolve(self.model_name, self.version) if is_name else None
-        self.description = engine.describe(self.ref) if self.ref is not None else None
+        is_name = self.look_up()
         if self.description is not None:
             await self.authorise(Resource(model=self.ref))
             return
-        self.ref = None
         decision = await self._decide(Resource(name=self.model_name[:MAX_NAME_CHARACTERS]), None)
+        if self.action is Action.LOAD and is_name and decision.allowed:
+            return  # what has only just come into the repository is no model yet
         if decision.covers_name:
             raise self.unknown_model()
         raise Forbidden("This principal may not do this here.", detail=f"unknown model; {decision.reason}")
+
+    def look_up(self) -> bool:
+        """Take down which model version is meant, as far as there is one; whether it is named as one could be."""
+        engine = self.services.engine
+        is_name = bool(NAME.fullmatch(self.model_name)) and (self.version is None or bool(NAME.fullmatch(self.version)))
+        self.ref = engine.resolve(self.model_name, self.version) if is_name else None
+        self.description = engine.describe(self.ref) if self.ref is not None else None
+        if self.description is None:
+            self.ref = None
+        return is_name
 
     async def authorise(self, resource: Resource, facts: RequestFacts | None = None) -> None:
         """Go on only if the policy allows it.

@@ -18,6 +18,7 @@ from torchgate.contract.errors import (
     Cancelled,
     CredentialProblem,
     DeadlineExceeded,
+    ModelNotReady,
     TorchgateError,
     UnknownModel,
 )
@@ -187,14 +188,17 @@ async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: 
 
 
 async def _admit(exchange: Exchange, announced: int) -> Permit:
-    """Room in the engine. A version that went between decision and permit is decided anew, once."""
+    """Room in the engine. Where a bare name means another version by now, it is decided anew, once."""
     engine, principal = exchange.services.engine, exchange.principal
     if principal is None or exchange.ref is None:
         raise exchange.unknown_model()
     try:
         return await engine.admit(exchange.ref, principal, announced)
-    except UnknownModel:
+    except (UnknownModel, ModelNotReady):
+        before = exchange.ref
         await exchange.resolve()
+        if exchange.ref == before:
+            raise
     return await engine.admit(exchange.known_description().ref, principal, announced)
 
 

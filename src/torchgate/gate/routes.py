@@ -10,6 +10,7 @@ from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
 from torchgate.gate.model_answers import model_config, model_metadata, model_ready, model_statistics
 from torchgate.gate.openapi import openapi_document
+from torchgate.gate.repository_changes import load, unload
 from torchgate.gate.request_way import infer
 from torchgate.gate.route import Handler, Route, RouteTable
 from torchgate.gate.server_answers import (
@@ -27,7 +28,7 @@ from torchgate.gate.server_answers import (
 
 def route_table() -> RouteTable:
     """All routes of the gate."""
-    return RouteTable((*_server_routes(), *_model_routes(), *_not_offered_routes()))
+    return RouteTable((*_server_routes(), *_model_routes(), *_repository_routes(), *_not_offered_routes()))
 
 
 def _server_routes() -> tuple[Route, ...]:
@@ -65,6 +66,17 @@ def _model_routes() -> tuple[Route, ...]:
     )
 
 
+def _repository_routes() -> tuple[Route, ...]:
+    place = "/v2/repository/models/{model}"
+    version = f"{place}/versions/{{version}}"
+    return (
+        Route("POST", f"{place}/load", Action.LOAD, load, "Serve what lies in the model's folder now."),
+        Route("POST", f"{version}/load", Action.LOAD, load, "The same for one version."),
+        Route("POST", f"{place}/unload", Action.UNLOAD, unload, "Serve the model no more."),
+        Route("POST", f"{version}/unload", Action.UNLOAD, unload, "The same for one version."),
+    )
+
+
 def _not_offered_routes() -> tuple[Route, ...]:
     """Parts of the protocol that clients try; each says 501 to a caller who may ask at all."""
     both = ("GET", "POST")
@@ -84,8 +96,6 @@ def _not_offered_routes() -> tuple[Route, ...]:
             Route(method, "/v2/models/{model}/trace/setting", Action.READ, not_offered, "Not offered.")
             for method in both
         ),
-        Route("POST", "/v2/repository/models/{model}/load", Action.LOAD, not_offered, "Not offered."),
-        Route("POST", "/v2/repository/models/{model}/unload", Action.UNLOAD, not_offered, "Not offered."),
     )
 
 

@@ -7,12 +7,20 @@ import orjson
 from torchgate.contract.decision import Action, Resource
 from torchgate.contract.errors import InvalidRequest, Unsupported
 from torchgate.contract.inference import ModelDescription
-from torchgate.gate.body_stream import BodyStream, announced_length
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
 from torchgate.gate.model_answers import statistics_entry
+from torchgate.gate.options_body import read_options
 
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "schedule_policy", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 """Extensions of the protocol that are really here."""
 
 INDEX_STATES = {
@@ -23,8 +31,7 @@ INDEX_STATES = {
     "unloaded": "UNAVAILABLE",
 }
 
-MAX_SMALL_BODY_BYTES = 64 * 1024
-"""Of bodies that hold options, not tensors."""
+READY_EXAMPLE = '{"ready": true}'
 
 
 async def live(exchange: Exchange) -> HttpResponse:
@@ -91,6 +98,7 @@ async def repository_index(exchange: Exchange) -> HttpResponse:
             "state": INDEX_STATES[description.state],
             "reason": description.reason,
             # Beyond the protocol, and only where there is something to say.
+            **({"default": True} if description.is_default else {}),
             **({"open_circuits": description.open_circuits} if description.open_circuits else {}),
         }
         for description in await _readable(exchange)
@@ -128,25 +136,8 @@ async def _readable(exchange: Exchange) -> list[ModelDescription]:
 
 
 async def _wants_ready(exchange: Exchange) -> bool:
-    headers, settings = exchange.request.headers, exchange.services.settings
-    limit = min(MAX_SMALL_BODY_BYTES, settings.max_body_bytes)
-    announced_length(headers, limit)
-    stream = BodyStream(
-        exchange.request.body,
-        headers.single(b"content-encoding"),
-        max_body_bytes=limit,
-        max_inflated_bytes=limit,
-        max_json_bytes=limit,
-    )
-    text = await stream.read_all()
-    exchange.request_bytes = stream.received_bytes
-    if not text:
-        return False
-    try:
-        options = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise InvalidRequest('The body can\'t be read as JSON; it may be empty or {"ready": true}.') from None
-    wants_ready = options.get("ready", False) if isinstance(options, dict) else None
+    options = await read_options(exchange, READY_EXAMPLE)
+    wants_ready = options.get("ready", False)
     if not isinstance(wants_ready, bool):
-        raise InvalidRequest('The body must be an object like {"ready": true}.')
+        raise InvalidRequest(f"The body must be an object like {READY_EXAMPLE}.")
     return wants_ready

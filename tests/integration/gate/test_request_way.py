@@ -296,7 +296,6 @@ async def test_parts_that_are_not_offered_say_so_to_those_who_may_ask(rig: GateR
         ("GET", "/v2/trace/setting"),
         ("POST", "/v2/logging"),
         ("POST", "/v2/models/double/generate"),
-        ("POST", "/v2/repository/models/double/load"),
     ):
         assert (await ask(rig, method, path, ALICE_KEY, b"{}")).status == 501, path
         assert (await ask(rig, method, path, {}, b"{}")).status == 401, path
