@@ -21,6 +21,7 @@ def _is_wine() -> bool:
 ALLOWED_REASONS: dict[str, Callable[[], bool]] = {
     "Wine: ": _is_wine,  # what Wine lacks and Windows has, e.g. enforced memory limits of a job
     "needs a GPU: ": lambda: True,
+    "needs root: ": lambda: sys.platform != "win32" and os.geteuid() != 0,
 }
 """What a skip's reason may begin with, and where that is accepted."""
 

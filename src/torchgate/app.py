@@ -20,6 +20,7 @@ from torchgate.config import Configuration, TorchgateSettings, read_configuratio
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.inference import ModelDescription
+from torchgate.contract.local_pipes import LocalPipes
 from torchgate.contract.os_services import Children, PrivateFolders, Sections
 from torchgate.development import development_checks, new_tokens
 from torchgate.engine.catalog import read_catalog, read_model
@@ -146,6 +147,17 @@ def operating_system() -> tuple[Children, Sections, PrivateFolders]:
     from torchgate.posix.section import PosixSections
 
     return PosixChildren(), PosixSections(), PosixPrivateFolders()
+
+
+def local_pipes() -> LocalPipes:
+    """What this operating system has for pipes with the peer's identity."""
+    if sys.platform == "win32":
+        from torchgate.windows.local_pipes import WindowsLocalPipes
+
+        return WindowsLocalPipes()
+    from torchgate.posix.local_pipes import PosixLocalPipes
+
+    return PosixLocalPipes()
 
 
 @asynccontextmanager

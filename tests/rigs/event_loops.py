@@ -15,10 +15,18 @@ else:
 
 
 def on_each_loop(test):
-    """The test runs on each of them."""
+    """The test runs on each of them; fixtures that have an `aclose` are closed before its loop ends."""
+
+    async def run_and_close(fixtures):
+        try:
+            await test(**fixtures)
+        finally:
+            for fixture in fixtures.values():
+                if hasattr(fixture, "aclose"):
+                    await fixture.aclose()
 
     def run(loop, **fixtures):
-        loop(test(**fixtures))
+        loop(run_and_close(fixtures))
 
     parameters = inspect.signature(test).parameters.values()
     loop = inspect.Parameter("loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)

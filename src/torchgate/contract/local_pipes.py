@@ -19,8 +19,8 @@ WELCOME = b"torchgate-open-1"
 HANDSHAKE_TIMEOUT_S = 5.0
 """For HELLO and WELCOME: both come at once from a living peer, or the machine is in trouble that a caller must see."""
 
-MOST_PEERS = 256
-"""Connections of one address, those that have not said HELLO included: gates are few, descriptors are not endless."""
+MOST_PEERS = 200
+"""Connections of one address, those that have not said HELLO included. Windows has 255 instances of a pipe at most."""
 
 
 class PipeAddress(msgspec.Struct, frozen=True):

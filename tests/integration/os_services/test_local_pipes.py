@@ -9,11 +9,10 @@ import pytest
 from tests.rigs.event_loops import on_each_loop
 from tests.rigs.pipe_process import Heard, PipeProcess
 
-from torchgate.contract.local_pipes import HELLO, AddressTaken, NobodyListens, PipeAddress
+from torchgate.contract.local_pipes import AddressTaken, NobodyListens, PipeAddress
 
 if sys.platform == "win32":
     from torchgate.windows.local_pipes import WindowsLocalPipes as LocalPipes
-
     from torchgate.windows.section import WindowsSections as Sections
 else:
     from torchgate.posix.local_pipes import PosixLocalPipes as LocalPipes
@@ -379,8 +378,3 @@ async def test_the_connecting_side_hands_nothing_over_and_the_listening_opens_no
         with pytest.raises(TypeError, match="only sections"):
             peer.channel.hand_over(object())
         heard.channel.close()
-
-
-async def test_hello_is_as_long_as_it_was_in_every_version():
-    """Processes of two versions meet here: a longer one would wait for bytes that never come."""
-    assert len(HELLO) == 16

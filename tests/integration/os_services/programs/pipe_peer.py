@@ -6,7 +6,9 @@ With a uid it becomes that account once its modules are read, which need not be 
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401 - asyncio would read it later, when it may not any more
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -15,7 +17,6 @@ from torchgate.contract.local_pipes import PipeAddress
 
 if sys.platform == "win32":
     from torchgate.windows.local_pipes import WindowsLocalPipes as LocalPipes
-
     from torchgate.windows.section import WindowsSections as Sections
 else:
     from torchgate.posix.local_pipes import PosixLocalPipes as LocalPipes
@@ -109,6 +110,20 @@ async def sleep():
     receiver = Receiver()
     receiver.introduced(await LocalPipes().connect(ADDRESS, receiver, owner=sys.argv[4]))
     time.sleep(60)  # noqa: ASYNC251 - a loop that hangs is what is wanted
+
+
+async def trap():
+    """Listens with a bare socket that everybody may open; says how many bytes the first who came sent."""
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(ADDRESS.folder / "pool.sock"))
+    (ADDRESS.folder / "pool.sock").chmod(0o666)
+    listening.listen()
+    say("listening")
+    connected, _ = listening.accept()
+    received = 0
+    while data := connected.recv(100):
+        received += len(data)
+    say("received", received, "bytes")
 
 
 asyncio.run(globals()[sys.argv[3]]())
