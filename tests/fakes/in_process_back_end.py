@@ -133,7 +133,7 @@ class InProcessBackEnd:
     def free_replicas(self, activation: int) -> int:
         return self.versions[activation].free if activation in self.versions else 0
 
-    async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
+    async def run(self, batch: Batch, *, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:
         version = self.versions.get(batch.activation)
         if version is None:
             raise ModelNotReady("gone")

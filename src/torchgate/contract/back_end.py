@@ -173,8 +173,12 @@ class BackEnd(Protocol):
         """How many batches it could take this moment; the listener is called when this rises from 0."""
         ...
 
-    async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
+    async def run(self, batch: Batch, *, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:
         """Run a batch on a free replica, or, quarantined, alone on a worker kept for suspected rows.
+
+        Args:
+            can_wait: of a quarantined one: it is a known offender's, so that every replica which is missing now comes
+                first. It may take as long as that takes.
 
         Raises:
             BatchLost: see there.

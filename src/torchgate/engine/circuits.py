@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -54,9 +55,10 @@ class Circuits:
         if entry is Entry.FREE or (entry is Entry.ALONE and not is_within):
             return None
         after_s = self._breaker.wait_s(key, self._clock()) or _TRIAL_RETRY_S
+        told_s = max(1, math.ceil(after_s))
         return CircuitOpen(
             f"Requests of this caller ended the worker of model '{self._ref.name}' version '{self._ref.version}' again "
-            f"and again; it takes none of them now. Mend the input, and try one request in {max(1.0, after_s):.0f} s.",
+            f"and again; it takes none of them now. Mend the input, and try one request in {told_s} s.",
             retry_after_s=after_s,
         )
 

@@ -25,7 +25,9 @@ class HandOver:
         self._back_end = back_end
         self._batch_ids = batch_ids
 
-    async def run(self, batch: Sequence[Waiting], now: float, *, quarantined: bool = False) -> BatchAnswer:
+    async def run(
+        self, batch: Sequence[Waiting], now: float, *, quarantined: bool = False, can_wait: bool = False
+    ) -> BatchAnswer:
         """Note the time, and run it. Nothing is awaited before the back end has it.
 
         Raises:
@@ -41,7 +43,7 @@ class HandOver:
             timing.batch_requests = len(batch)
         items = tuple([BatchItem(waiting.request, waiting.slot.slot) for waiting in batch])
         message = Batch(next(self._batch_ids), self._activation, items, rows)
-        answer = await self._back_end.run(message, quarantined=quarantined)
+        answer = await self._back_end.run(message, quarantined=quarantined, can_wait=can_wait)
         if len(answer.items) != len(batch):
             raise RuntimeError(f"{len(answer.items)} answers to {len(batch)} requests. This is a bug of the back end.")
         return answer

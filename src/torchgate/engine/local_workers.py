@@ -117,9 +117,9 @@ class LocalWorkers:
         replicas = self._versions.get(activation)
         return len(replicas.ready) if replicas is not None else 0
 
-    async def run(self, batch: Batch, *, quarantined: bool = False) -> BatchAnswer:
+    async def run(self, batch: Batch, *, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:
         """Run a batch on a free replica, or, quarantined, alone on a worker kept for suspected rows."""
-        return await self._of(batch.activation).run(batch, quarantined=quarantined)
+        return await self._of(batch.activation).run(batch, quarantined=quarantined, can_wait=can_wait)
 
     async def stop(self) -> None:
         """End everything; running batches get a short grace."""

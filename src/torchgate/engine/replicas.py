@@ -12,6 +12,7 @@ from torchgate.contract.clock import Clock
 from torchgate.contract.errors import ModelNotReady
 from torchgate.contract.inference import ModelState
 from torchgate.engine.current_run import WorkerEnded
+from torchgate.engine.full_house import FullHouse
 from torchgate.engine.quarantine import Quarantine
 from torchgate.engine.ready_workers import ReadyWorkers
 from torchgate.engine.section_memory import SectionPiece
@@ -56,6 +57,7 @@ class Replicas:
         self._budget = RestartBudget(settings.restart_budget, settings.restart_window_s, settings.restart_delay_s)
         self._vacant: deque[asyncio.Future[WorkerProcess]] = deque()
         self._quarantine = Quarantine(workers, self._promote)
+        self._full_house = FullHouse(self.live, workers.artifact.replicas)
         self._places: list[asyncio.Task[None]] = []
         self._settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_served = False
@@ -72,13 +74,15 @@ class Replicas:
         """Memory for the inputs of one request, as VersionMemory.reserve says."""
         return self._workers.memory.reserve(length)
 
-    async def run(self, batch: Batch, *, quarantined: bool) -> BatchAnswer:
+    async def run(self, batch: Batch, *, quarantined: bool, can_wait: bool) -> BatchAnswer:
         """Run a batch. Takes a ready worker before it waits for anything, if there is one.
 
         Raises:
             BatchLost, ModelNotReady: as contract.back_end.BackEnd says.
         """
         if quarantined:
+            if can_wait:
+                await self._full_house.wait()
             return await self._quarantine.run(batch)
         worker = self.ready.take_nowait()
         if worker is None:
@@ -100,6 +104,7 @@ class Replicas:
         """End all workers after what they run, but at most so much later; then free the memory."""
         for place in self._places:
             place.cancel()
+        self._full_house.close()
         self.ready.refuse(self._not_ready())
         workers = [*self.live, *self._quarantine.workers()]
         await asyncio.gather(*(worker.stop(grace_s) for worker in workers))
@@ -176,6 +181,7 @@ class Replicas:
 
     def _joined(self, worker: WorkerProcess) -> None:
         self.live.add(worker)
+        self._full_house.joined()
         self._has_served = True
         self._failure = ""
         _log.info("%s is ready (process %d)", worker.name, worker.pid)

@@ -118,7 +118,7 @@ class Suspects:
                 await asyncio.sleep(0)
             rank = now_rank
             try:
-                await self._try(suspect)
+                await self._try(suspect, can_wait=rank > _UNSUSPICIOUS)
             finally:
                 suspect.waiting.slot.let_go()
         self._task = None
@@ -134,7 +134,7 @@ class Suspects:
                 self._lines[rank_now].append(suspect)
         return None
 
-    async def _try(self, suspect: _Suspect) -> None:
+    async def _try(self, suspect: _Suspect, *, can_wait: bool) -> None:
         waiting = suspect.waiting
         refusal = None
         if waiting.trial is None:
@@ -145,7 +145,7 @@ class Suspects:
             self._judge(suspect.untried())
             return
         try:
-            answer = await self._hand_over.run([waiting], self._clock(), quarantined=True)
+            answer = await self._hand_over.run([waiting], self._clock(), quarantined=True, can_wait=can_wait)
         except BatchLost as lost:
             waiting.fail(self._end or guilty(self._artifact, lost))
             if self._end is None:

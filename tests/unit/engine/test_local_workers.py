@@ -73,8 +73,8 @@ class Rig:
             items.append(BatchItem(number_request([number] * copies, person("ada")), slot))
         return Batch(self._batch_id, ACTIVATION, tuple(items), len(numbers) * copies)
 
-    async def run(self, *numbers: int, quarantined: bool = False) -> BatchAnswer:
-        return await self.workers.run(self.batch(*numbers), quarantined=quarantined)
+    async def run(self, *numbers: int, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:
+        return await self.workers.run(self.batch(*numbers), quarantined=quarantined, can_wait=can_wait)
 
     def serving(self) -> WireChild:
         """The child that holds the replica."""
@@ -369,6 +369,36 @@ async def test_quarantine_uses_one_worker_for_all_suspects_and_gives_it_to_the_e
     assert [values(await one) for one in suspects] == [[5], [6]]
     await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is standby)
     assert rig.workers.free_replicas(ACTIVATION) == 1
+
+
+async def test_who_can_wait_gets_no_worker_before_the_empty_place_has_one(make: Make):
+    """The only standby goes to the place, where everybody's requests run, and not to a known offender's row."""
+    rig = make()
+    await rig.activate()
+    await until(lambda: len(rig.children.alive) == 2)
+    rig.children.says_hello = False
+    standby = rig.children.started[1]
+    rig.serving().end(-9)
+    offender = asyncio.create_task(rig.run(5, quarantined=True, can_wait=True))
+    await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is standby)
+    assert values(await rig.run(6)) == [6]
+    assert not offender.done()
+    rig.children.says_hello = True
+    for child in rig.children.alive[1:]:
+        child.say(Hello(PROTOCOL_VERSION, child.pid, "2", "3"))
+    assert values(await offender) == [5]
+
+
+async def test_who_can_wait_is_not_waited_for_when_everything_ends(make: Make):
+    rig = make()
+    await rig.activate()
+    rig.children.says_hello = False
+    rig.serving().end(-9)
+    offender = asyncio.create_task(rig.run(5, quarantined=True, can_wait=True))
+    await until(lambda: len(rig.children.alive) >= 1)
+    await rig.workers.stop()
+    with pytest.raises(Unavailable):
+        await offender
 
 
 async def test_a_guilty_suspect_costs_its_worker_and_nothing_of_the_budget(make: Make):
