@@ -194,7 +194,9 @@ async def _admit(exchange: Exchange, announced: int) -> Permit:
         raise exchange.unknown_model()
     try:
         return await engine.admit(exchange.ref, principal, announced)
-    except (UnknownModel, ModelNotReady):
+    except UnknownModel:
+        await exchange.resolve()
+    except ModelNotReady:
         before = exchange.ref
         await exchange.resolve()
         if exchange.ref == before:

@@ -67,8 +67,9 @@ async def test_a_model_that_has_only_come_to_lie_in_the_repository_can_be_loaded
 
 
 async def test_an_unknown_model_is_404_for_those_who_may_and_403_for_others(rig: GateRig):
+    assert (await post(rig, "/v2/repository/models/absent/load")).status == 404
+    assert (await post(rig, "/v2/repository/models/nope/unload")).status == 404
     for verb in ("load", "unload"):
-        assert (await post(rig, f"/v2/repository/models/absent/{verb}")).status == 404
         forbidden = await post(rig, f"/v2/repository/models/absent/{verb}", key=GUEST_KEY)
         known = await post(rig, f"/v2/repository/models/double/{verb}", key=GUEST_KEY)
         assert (forbidden.status, forbidden.json()["error"]) == (known.status, known.json()["error"])
