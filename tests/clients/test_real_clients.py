@@ -42,12 +42,13 @@ def mirror_settings(tensors: dict[str, tuple[str, int]]) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> KeyedProject:
-    """Two mirrors, and one caller who may infer and read."""
+    """Two mirrors, and one caller who may do all with them."""
     models = {
         "mirror": (mirror_settings(MIXED_TENSORS), MIRROR_CODE),
         "halves": (mirror_settings(HALF_TENSORS), MIRROR_CODE),
     }
-    return KeyedProject.write(tmp_path_factory.mktemp("clients"), models, ("client",))
+    may_change = '\n[[policy.grants]]\nroles = ["asker"]\nmodels = ["*"]\nactions = ["load", "unload"]\n'
+    return KeyedProject.write(tmp_path_factory.mktemp("clients"), models, ("client",), may_change)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,13 @@ def test_tritonclient_works_unmodified(project: KeyedProject, server: ServerProc
     assert refusals["bad key"].startswith("401")
     assert refusals["inputs missing"].startswith("400 Input")
     assert refusals["unknown model"].startswith("404 Request for unknown model: 'nope'")
+    changes = seen["changes"]
+    assert (changes["unloaded"], changes["loaded"]) == (False, True)
+    assert changes["config"].startswith("501 A load can't bring 'config'")
+    assert changes["file"].startswith("501")
+    assert changes["unknown"].startswith("404 Request for unknown model: 'nope'")
+    assert changes["unknown unload"].startswith("404")
+    assert changes["nobody"].startswith("401")
 
 
 @pytest.mark.linux("kserve has no Windows wheels of all that it needs; the server is the same one there")

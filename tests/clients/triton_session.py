@@ -33,6 +33,32 @@ def main(address: str, key: str) -> dict[str, Any]:
     seen["half"] = half(client, headers)
     seen["statistics"] = client.get_inference_statistics("mirror", headers=headers)
     seen["refusals"] = refusals(client, headers)
+    seen["changes"] = changes(client, headers)
+    return seen
+
+
+def changes(client: triton.InferenceServerClient, headers: dict[str, str]) -> dict[str, Any]:
+    """Unload and load a model as this client does, and try what is refused."""
+    seen: dict[str, Any] = {}
+    client.unload_model("halves", headers=dict(headers), unload_dependents=True)
+    seen["unloaded"] = client.is_model_ready("halves", headers=headers)
+    client.load_model("halves", headers=dict(headers))
+    seen["loaded"] = client.is_model_ready("halves", headers=headers)
+    tries = {
+        "config": lambda: client.load_model("halves", headers=dict(headers), config="{}"),
+        "file": lambda: client.load_model(
+            "halves", headers=dict(headers), config="{}", files={"file:1/model.py": b"x"}
+        ),
+        "unknown": lambda: client.load_model("nope", headers=dict(headers)),
+        "unknown unload": lambda: client.unload_model("nope", headers=dict(headers)),
+        "nobody": lambda: client.unload_model("mirror"),
+    }
+    for case, attempt in tries.items():
+        try:
+            attempt()
+            seen[case] = "done"
+        except InferenceServerException as error:
+            seen[case] = f"{error.status()} {error.message()}"
     return seen
 
 
