@@ -279,6 +279,61 @@ def test_whichever_rows_are_poisoned_their_requests_alone_fail(bench, poisoned):
             torch.testing.assert_close(bench.read(item.outputs[0]), x @ WEIGHTS)
 
 
+POISONS = {
+    "raises": 101.0, "too few rows": 102.0, "another datatype": 103.0, "another shape": 104.0, "no output": 105.0,
+    "no mapping": 106.0, "comes out unfinite": 107.0,
+}  # fmt: skip
+
+
+def poisoned(batch):
+    """Does to the whole batch what any of its rows asks for."""
+    x, y = batch.inputs["x"], linear(batch)["y"]
+    asked = {name for name, value in POISONS.items() if (x[:, 0] == value).any()}
+    if "raises" in asked:
+        raise RuntimeError("poison")
+    if "too few rows" in asked:
+        return {"y": y[1:]}
+    if "another datatype" in asked:
+        return {"y": y.double()}
+    if "another shape" in asked:
+        return {"y": y.repeat(1, 2)}
+    if "no output" in asked:
+        return {"z": y}
+    if "no mapping" in asked:
+        return [y]
+    return {"y": torch.where((x[:, :1] == POISONS["comes out unfinite"]), torch.tensor(float("nan")), y)}
+
+
+@given(
+    asked=st.lists(st.tuples(st.integers(1, 3), st.sampled_from([None, None, *POISONS])), min_size=1, max_size=8),
+    idempotent=st.booleans(),
+)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_poison_fails_alone_and_runs_no_row_twice_that_must_not(bench, asked, idempotent):
+    """Whatever a row makes the model do, short of ending it: its request fails, and the others get their answers."""
+    bench, ran = type(bench)(), []
+
+    def predict(batch):
+        ran.append(batch.rows)
+        return poisoned(batch)
+
+    inputs = []
+    for index, (rows, poison) in enumerate(asked):
+        x = torch.full((rows, 3), float(index + 1))
+        if poison:
+            x[-1, 0] = POISONS[poison]
+        inputs.append(x)
+    items = [bench.item(bench.tensor("x", "FP32", x), rows=len(x)) for x in inputs]
+    done = bench.run(predict, [FINITE], *items, idempotent=idempotent)
+    spoils_all = {poison for _, poison in asked} - {None, "comes out unfinite"}
+    if not idempotent:
+        assert ran == [sum(rows for rows, _ in asked)]
+    for (_, poison), x, item in zip(asked, inputs, done.items, strict=True):
+        assert isinstance(item, ItemFailed) == bool(poison or (spoils_all and not idempotent))
+        if isinstance(item, ItemDone):
+            torch.testing.assert_close(bench.read(item.outputs[0]), x @ WEIGHTS)
+
+
 def test_space_that_begins_unaligned_is_never_overrun(bench):
     item = bench.item(bench.tensor("x", "FP32", torch.ones(8, 3)), rows=8)
     start = (1 << 19) + 5
