@@ -155,6 +155,7 @@ class ServedVersion:
         """
         await self.wait_idle(limit_s)
         self.change("unloaded", why, 0)
+        self.dispatcher.give_up(self.not_ready())  # a run that is ended by this is nobody's fault
         await self._back_end.deactivate(self.artifact.activation)
         await self.dispatcher.close(self.not_ready())
         await self.remove_copy()
