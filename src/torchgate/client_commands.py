@@ -96,6 +96,8 @@ def change_model(parsed: argparse.Namespace) -> int:
         say(f"{name} without a version means {name}:{default}.")
     elif not change.get("unloaded"):
         say(f"{name}: nothing to do.")
+    else:
+        say(f"{name} without a version is not served.")
     return 0
 
 

@@ -116,7 +116,7 @@ class CatalogChanges:
             unloaded = tuple(one.ref.version for one in going)
             if unloaded:
                 self._tell("stop", name, f"{by} had {_listed(name, unloaded)} unloaded.")
-            return ModelChange(name, unloaded=unloaded, default=self._models.defaults.get(name, ""))
+            return ModelChange(name, unloaded=unloaded, default=self._models.ready_default(name))
 
     async def forget(self, name: str, *, by: str) -> None:
         """Unload a model whose folder is gone, and know nothing of it any more.
@@ -174,7 +174,7 @@ class CatalogChanges:
             self._leaving.begin(one, _FOLDER_GONE)
         loaded = tuple(one.ref.version for one in plan.fresh)
         unloaded = tuple(one.ref.version for one in plan.vanished)
-        default = self._models.defaults.get(name, "")
+        default = self._models.ready_default(name)
         done = [f"{_listed(name, loaded)} loaded"] if loaded else []
         done += [f"{_listed(name, unloaded)} unloaded, because {_FOLDER_GONE}"] if unloaded else []
         if done:
@@ -187,7 +187,10 @@ class CatalogChanges:
 
     def _failure(self, name: str, plan: Plan, by: str) -> LoadFailed:
         shown = _listed(name, tuple(plan.failed))
-        detail = "; ".join(f"version {version}: {reason}" for version, reason in plan.failed.items())
+        reasons = sorted(set(plan.failed.values()))
+        detail = reasons[0]
+        if len(reasons) > 1:
+            detail = " ".join(f"Version {version}: {reason}" for version, reason in plan.failed.items())
         self._tell("failure", name, f"{by} wanted {shown} loaded, which failed: {detail}")
         serves = any(one.description.state == "ready" for one in self._models.of(name))
         rest = "What was served before still is" if serves else "Nothing of this model is served now"

@@ -195,6 +195,8 @@ class Repository:
         state, reason = version.description.state, version.description.reason
         level = logging.ERROR if state == "failed" else logging.INFO
         _log.log(level, "model %s is %s%s", version.ref, state, f": {reason}" if reason else ".")
-        if state in _ACTIVITIES:
+        is_notice = state == version.announced == "ready"  # of what lies on disk: no change of what serves
+        version.announced = state
+        if state in _ACTIVITIES and not is_notice:
             sentence = f"Model {version.ref} is {state}{f': {reason}' if reason else '.'}"
             self._shared.on_lifecycle(LifecycleEvent(time.time(), _ACTIVITIES[state], f"model {version.ref}", sentence))

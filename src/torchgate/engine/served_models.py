@@ -73,6 +73,11 @@ class ServedModels:
             one.mark_default(is_default=one.ref.version == self.defaults[name])
         self._on_change()
 
+    def ready_default(self, name: str) -> str:
+        """The version that a bare name means, where it can be served; else empty."""
+        ref = self.resolve(name, None)
+        return "" if ref is None or self.versions[ref].description.state != "ready" else ref.version
+
     def _default(self, name: str, ready: list[str], highest: str) -> str:
         pinned = self._pinned.get(name)
         if pinned is None:

@@ -51,6 +51,8 @@ class ServedVersion:
         self._is_leaving = False
         self._told: tuple[ModelState, str, int] = ("loading", "", 0)
         self._notice = ""
+        self.announced: ModelState | None = None
+        """The last state that the audit trail was told of."""
         self.permits = 0
         self._idle = asyncio.Event()
         # Half of the section is for inputs: answers can always be written.
