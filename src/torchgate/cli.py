@@ -121,6 +121,12 @@ def _models_sign(parsed: argparse.Namespace) -> int:
     return sign_model(parsed)
 
 
+def _models_tune(parsed: argparse.Namespace) -> int:
+    from torchgate.tune_commands import tune_model
+
+    return tune_model(parsed)
+
+
 def _models_verify(parsed: argparse.Namespace) -> int:
     from torchgate.sign_commands import verify_models
 
@@ -244,6 +250,7 @@ def _models_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser
     status.add_argument("--timeout-s", type=float, default=10.0, help="seconds to wait for the answer (10)")
     _change_arguments(models)
     _signature_arguments(models)
+    _tune_arguments(models)
 
 
 def _change_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -273,6 +280,16 @@ def _signature_arguments(models: argparse._SubParsersAction[argparse.ArgumentPar
     verify.add_argument("--strict", action="store_true", help="what allow_code names must be signed, too")
     verify.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
     _of_project(verify, has_project=False)
+
+
+def _tune_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    tune = _command(models, "tune", _models_tune, "measure ways to run a version; write the fastest into model.toml")
+    tune.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
+    tune.add_argument("--seconds", type=float, default=5.0, help="of measuring, for each number of rows (5)")
+    tune.add_argument("--timeout-s", type=float, default=1800.0, help="for all of it, compiling included (1800)")
+    tune.add_argument("--dry-run", action="store_true", help="measure and write nothing")
+    tune.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
+    _of_project(tune, has_project=False)
 
 
 def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -75,9 +75,9 @@ def new_key(parsed: argparse.Namespace) -> int:
 def sign_model(parsed: argparse.Namespace) -> int:
     """Sign one version of a model with the key in a file."""
     try:
-        configuration, settings = _settings(parsed)
+        configuration, settings = project_settings(parsed)
         key = _private_key(parsed.key)
-        entry = _wanted(parsed.model, _catalog_of(settings.models))
+        entry = wanted_entry(parsed.model, _catalog_of(settings.models))
         files = _sign(entry, key)
         trust = Trust(settings.models, configuration.file.parent)
     except (CannotSign, DigestRefused) as why:
@@ -97,7 +97,7 @@ def sign_model(parsed: argparse.Namespace) -> int:
 def verify_models(parsed: argparse.Namespace) -> int:
     """Say who vouches for each version; 1 where a server would refuse one, or --strict finds one unsigned."""
     try:
-        configuration, settings = _settings(parsed)
+        configuration, settings = project_settings(parsed)
         catalog, _ = read_catalog(settings.models)
         entries = list(_chosen(catalog, parsed.models))
     except CannotSign as why:
@@ -131,7 +131,12 @@ def private_files() -> PrivateFiles:
     return PosixPrivateFiles()
 
 
-def _settings(parsed: argparse.Namespace) -> tuple[Configuration, TorchgateSettings]:
+def project_settings(parsed: argparse.Namespace) -> tuple[Configuration, TorchgateSettings]:
+    """The configuration, and the settings in it.
+
+    Raises:
+        CannotSign: there are mistakes in it; they were printed.
+    """
     configuration = read_configuration(parsed.project, os.environ, parsed.set)
     if configuration.settings is None:
         for finding in configuration.findings:
@@ -148,7 +153,7 @@ def _catalog_of(models: ModelsSettings) -> Catalog:
     return catalog
 
 
-def _wanted(text: str, catalog: Catalog) -> CatalogEntry:
+def wanted_entry(text: str, catalog: Catalog) -> CatalogEntry:
     """The version that NAME or NAME:VERSION means.
 
     Raises:
@@ -163,7 +168,7 @@ def _wanted(text: str, catalog: Catalog) -> CatalogEntry:
         there = ", ".join(ref.version for ref in catalog.entries if ref.name == name)
         raise CannotSign(f"model {name!r} has no version {version!r}. There is: {there}.")
     if entry.mistake:
-        raise CannotSign(f"{entry.artifact.ref} can't be served, and so it is not signed: {entry.mistake}")
+        raise CannotSign(f"{entry.artifact.ref} can't be served, and so nothing is done: {entry.mistake}")
     return entry
 
 

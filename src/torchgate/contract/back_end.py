@@ -15,6 +15,7 @@ from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, ModelState
 from torchgate.contract.os_services import Place
 from torchgate.contract.tensors import PlacedTensor, Signature
+from torchgate.contract.tuning import Tuned
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class Artifact(msgspec.Struct, frozen=True):
         warm_up: runs on made-up input before ready.
         fingerprint: engine.digest.fingerprint of the folder as it was vouched for: what it has become since must not be
             loaded beside it; empty: unknown.
+        tuned: how it runs fastest, as `models tune` found.
         activation: number of this loading, unique in this process: two of one version may stand side by side while one
             replaces the other, each with memory and replicas of its own.
     """
@@ -59,6 +61,7 @@ class Artifact(msgspec.Struct, frozen=True):
     warm_up: int = 1
     fingerprint: str = ""
     activation: int = 0
+    tuned: Tuned | None = None
 
 
 class Slot(Protocol):

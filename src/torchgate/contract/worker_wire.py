@@ -20,6 +20,7 @@ import msgspec
 
 from torchgate.contract.principal import RowPrincipal
 from torchgate.contract.tensors import PlacedTensor, Signature
+from torchgate.contract.tuning import Tuned
 
 PROTOCOL_VERSION = 2
 """Raised with every incompatible change; Hello carries the worker's, and the engine refuses another."""
@@ -50,6 +51,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     section_token: int
     section_length: int
     idempotent: bool
+    tuned: Tuned | None = None
 
 
 class RunItem(msgspec.Struct, frozen=True, array_like=True):

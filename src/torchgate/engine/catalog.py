@@ -246,6 +246,7 @@ def _artifact(ref: ModelRef, folder: Path, settings: ModelSettings, kind_and_ent
         max_run_s=settings.limits.max_run_s,
         idempotent=settings.idempotent,
         warm_up=settings.warm_up.runs,
+        tuned=settings.tuned[ref.version].tuned() if ref.version in settings.tuned else None,
     )
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from torchgate.contract.settings_file import Settings
 from torchgate.contract.tensors import DATATYPES, FLOATS, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
+from torchgate.contract.tuning import Choice, Tuned
 
-Format = Literal["class", "export", "torchscript"]
+Format = Literal["class", "export", "torchscript", "aoti"]
 Dimension = Annotated[int, Field(ge=-1, le=MAX_ELEMENTS)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
 
@@ -79,6 +81,47 @@ class WarmUpSettings(Settings):
     """How many, each on the largest batch and on a single row. 0: the first caller pays."""
 
 
+class TunedSettings(Settings):
+    """How one version runs fastest, and what was measured; written by `torchgate models tune`, and not by hand."""
+
+    choice: Choice
+    """`eager`: as it is; `channels_last`: weights of convolutions laid out as they are read; `aoti`: compiled."""
+
+    torch: str
+    """The version that was measured; with another one the version runs as it is, and the log says so."""
+
+    machine: str
+    """What was measured on: system, processor and its features, GPU; any other runs the version as it is."""
+
+    made_of: str
+    """SHA-256 over the version's files and settings; after a change the version runs as it is."""
+
+    package_sha256: str = ""
+    """Of the compiled package, `tuned/aoti.pt2` in the version's folder."""
+
+    threads: int
+    """CPU threads while it was measured."""
+
+    rows: tuple[int, ...]
+    """Numbers of rows that were measured."""
+
+    median_ms: dict[str, tuple[float, ...]]
+    """Of one run, for each way to run it and each number of rows, in milliseconds."""
+
+    tolerance: dict[str, float]
+    """How far answers might differ from those of `eager`, for each datatype, as a part of an output's largest value."""
+
+    difference: float
+    """How far those of the choice did."""
+
+    measured_on: date
+    """In UTC."""
+
+    def tuned(self) -> Tuned:
+        """As the other rooms know it."""
+        return Tuned(self.choice, self.torch, self.machine, self.made_of, self.package_sha256)
+
+
 class ModelSettings(Settings):
     """All of model.toml."""
 
@@ -86,7 +129,8 @@ class ModelSettings(Settings):
     """The version that a request means which names none; absent: the highest."""
 
     format: Format | None = None
-    """Absent: `export` where the version's folder holds a .pt2, `torchscript` for a .pt, `class` for a model.py."""
+    """Absent: `export` where the version's folder holds a .pt2, `torchscript` for a .pt, `class` for a model.py.
+    `aoti`, a package of AOTInductor, must be said."""
 
     entry: Annotated[str, Field(max_length=256)] | None = None
     """`file.py:Class` for a class, else the file's name; absent: the only one that there is."""
@@ -126,6 +170,8 @@ class ModelSettings(Settings):
     batching: BatchingSettings = BatchingSettings()
     limits: LimitsSettings = LimitsSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
+    tuned: Annotated[dict[str, TunedSettings], Field(default_factory=dict)]
+    """Version → what `torchgate models tune` found for it."""
 
     @field_validator("inputs", "outputs")
     @classmethod

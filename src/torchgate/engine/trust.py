@@ -106,16 +106,18 @@ class Trust:
 def signed_settings(entry: CatalogEntry) -> dict[str, object]:
     """What of model.toml decides which code runs, and on what."""
     artifact = entry.artifact
-    settings = {
+    settings: dict[str, object] = {
         "format": artifact.format,
         "entry": artifact.entry,
-        "inputs": artifact.signature.inputs,
-        "outputs": artifact.signature.outputs,
+        "inputs": [(spec.name, spec.datatype, spec.shape) for spec in artifact.signature.inputs],
+        "outputs": [(spec.name, spec.datatype, spec.shape) for spec in artifact.signature.outputs],
         "max_batch_size": artifact.max_batch_size,
         "idempotent": artifact.idempotent,
         "parameters": artifact.parameters,
         "request_parameters": entry.request_parameters,
     }
+    if artifact.tuned is not None and artifact.tuned.choice != "eager":
+        settings["tuned"] = (artifact.tuned.choice, artifact.tuned.package_sha256)
     plain: dict[str, object] = json.loads(json.dumps(msgspec.to_builtins(settings)))
     return plain
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchgate.engine.model_settings import ModelSettings
 
-_ENDINGS = {"export": (".pt2",), "torchscript": (".pt", ".ts")}
+_ENDINGS = {"export": (".pt2",), "torchscript": (".pt", ".ts"), "aoti": (".pt2",)}
 _REFUSED = (".pkl", ".pickle", ".joblib", ".bin", ".ckpt", ".pth")
 
 

@@ -72,6 +72,7 @@ class VersionMemory:
             section_token=child.hand_over(self._section),
             section_length=len(self._section.view),
             idempotent=artifact.idempotent,
+            tuned=artifact.tuned,
         )
 
     def close(self) -> None:

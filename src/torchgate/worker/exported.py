@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ def load_exported(load: Load, device: torch.device) -> LoadedModel:
     Raises:
         LoadRefused: it is not one that we load.
     """
-    _refuse_text_inputs(load.signature, "an exported program")
+    refuse_text(load.signature, "an exported program")
     file = Path(load.folder) / load.entry
     if file.suffix != ".pt2":
         raise LoadRefused(
@@ -42,10 +42,11 @@ def load_exported(load: Load, device: torch.device) -> LoadedModel:
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, device)
-    return LoadedModel(positional(program.module(), load.signature), device)
+    module = program.module()
+    return LoadedModel(positional(module, load.signature), device, (module,))
 
 
-def positional(call: torch.nn.Module, signature: Signature) -> Predict:
+def positional(call: Callable[..., object], signature: Signature) -> Predict:
     """Inputs in the signature's order as positional arguments; outputs by order, or by name where it returns a dict."""
     inputs = tuple(spec.name for spec in signature.inputs)
     outputs = tuple(spec.name for spec in signature.outputs)
@@ -65,7 +66,8 @@ def _named(answer: object, names: Sequence[str]) -> Mapping[str, Array]:
     return dict(zip(names, values, strict=True))
 
 
-def _refuse_text_inputs(signature: Signature, what: str) -> None:
+def refuse_text(signature: Signature, what: str) -> None:
+    """Raise LoadRefused where an input or output is text."""
     for spec in (*signature.inputs, *signature.outputs):
         if spec.datatype == "BYTES":
             raise LoadRefused(f"'{spec.name}' is BYTES, which {what} can't take; use format \"class\"")

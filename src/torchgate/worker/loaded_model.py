@@ -10,7 +10,8 @@ from torchgate.worker.runner import Predict
 
 
 class LoadedModel(NamedTuple):
-    """What the loop needs of it."""
+    """What the loop needs of it, and the networks in it, as far as they are known: what tuning can change."""
 
     predict: Predict
     device: torch.device
+    modules: tuple[torch.nn.Module, ...] = ()

@@ -6,6 +6,8 @@ import gc
 import traceback
 from collections.abc import Callable
 
+import torch
+
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.worker_wire import Load, Loaded, LoadFailed
 from torchgate.worker.answer import WrongAnswer
@@ -16,6 +18,7 @@ from torchgate.worker.loaded_model import LoadedModel
 from torchgate.worker.model_class import load_model_class
 from torchgate.worker.runner import Runner
 from torchgate.worker.torchscript import load_torchscript
+from torchgate.worker.tuned_model import load_aoti, load_tuned
 from torchgate.worker.warm_up import OPEN_DIMENSION, warm_up
 
 _LONGEST_REASON = 400
@@ -33,24 +36,24 @@ def load_runner(
     name = f"Model '{load.model}' version '{load.version}'"
     started = monotonic_s()
     try:
-        model = _load(load)
+        model = load_model(load)
     except LoadRefused as refused:
         return None, LoadFailed(f"{name} can't be loaded: {refused}.", "")
     except Exception as error:  # noqa: BLE001 - the author's code may raise anything, and the operator must be told
-        return None, LoadFailed(f"{name} can't be loaded: {_text(error)}.", _trace(error))
+        return None, LoadFailed(f"{name} can't be loaded: {error_text(error)}.", error_trace(error))
     loaded_at = monotonic_s()
     on_loaded(loaded_at - started)
     collator = Collator(memory, model.device)
     try:
         warm_up(load, model.predict, model.device, collator)
     except WrongAnswer as error:
-        return None, LoadFailed(f"{name} answered its warm-up against its signature: {error}.", _trace(error))
+        return None, LoadFailed(f"{name} answered its warm-up against its signature: {error}.", error_trace(error))
     except Exception as error:  # noqa: BLE001 - as above
         reason = (
             f"{name} failed in its warm-up on made-up input (zeros, texts 'warm up', {OPEN_DIMENSION} for -1): "
-            f"{_text(error)}. Make predict accept it, check the shapes in model.toml, or set [warm_up] runs = 0."
+            f"{error_text(error)}. Make predict accept it, check the shapes in model.toml, or set [warm_up] runs = 0."
         )
-        return None, LoadFailed(reason, _trace(error))
+        return None, LoadFailed(reason, error_trace(error))
     runner = Runner(
         name,
         load.signature,
@@ -66,8 +69,19 @@ def load_runner(
     return runner, Loaded(loaded_at - started, monotonic_s() - loaded_at)
 
 
-def _load(load: Load) -> LoadedModel:
+def load_model(load: Load) -> LoadedModel:
+    """The model of any format, as tuned where it was.
+
+    Raises:
+        LoadRefused: it is none that we load. Exception: whatever the author's code raises.
+    """
     device = choose_device(load.device)
+    if load.tuned is None or load.tuned.choice == "eager":
+        return _load_plain(load, device)
+    return load_tuned(load, load.tuned, device, lambda: _load_plain(load, device))
+
+
+def _load_plain(load: Load, device: torch.device) -> LoadedModel:
     match load.format:
         case "class":
             return load_model_class(load, device)
@@ -76,17 +90,19 @@ def _load(load: Load) -> LoadedModel:
         case "torchscript":
             return load_torchscript(load, device)
         case "aoti":
-            raise LoadRefused('AOTInductor packages are not loaded by this version; use format "export"')
+            return load_aoti(load, device)
         case other:
-            raise LoadRefused(f"format '{other}' is unknown; write class, export or torchscript")
+            raise LoadRefused(f"format '{other}' is unknown; write class, export, torchscript or aoti")
 
 
-def _text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
+    """An exception as one short line."""
     text = " ".join(str(error).split()) or "no text"
     if len(text) > _LONGEST_REASON:
         text = f"{text[:_LONGEST_REASON]}…"
     return f"{type(error).__name__}: {text}".rstrip(".")
 
 
-def _trace(error: Exception) -> str:
+def error_trace(error: Exception) -> str:
+    """An exception with its whole traceback."""
     return "".join(traceback.format_exception(error))

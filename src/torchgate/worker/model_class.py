@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,7 +39,17 @@ def load_model_class(load: Load, device: torch.device) -> LoadedModel:
     context = LoadContext(folder, str(device), load.parameters, load.model, load.version)
     with torch.inference_mode(mode=False):
         model.load(context)
-    return LoadedModel(model.predict, device)
+    return LoadedModel(model.predict, device, tuple(_networks(model)))
+
+
+def _networks(model: object) -> Iterator[torch.nn.Module]:
+    """The networks that the author's object holds in attributes."""
+    if isinstance(model, torch.nn.Module):
+        yield model
+        return
+    for value in vars(model).values():
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+        yield from (one for one in inner if isinstance(one, torch.nn.Module))
 
 
 def _import(file: Path, folder: Path) -> ModuleType:

@@ -32,7 +32,7 @@ def load_torchscript(load: Load, device: torch.device) -> LoadedModel:
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(str(file), map_location=device)  # type: ignore[no-untyped-call]
     module.eval()
-    return LoadedModel(positional(module, load.signature), device)
+    return LoadedModel(positional(module, load.signature), device, (module,))
 
 
 def _is_script(file: Path) -> bool:
