@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -19,13 +19,15 @@ from torchgate.access.policy.authorise import Authorisation
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
-from torchgate.contract.inference import ModelDescription
+from torchgate.contract.inference import Engine, ModelDescription
 from torchgate.contract.local_pipes import LocalPipes
 from torchgate.contract.os_services import Children, PrivateFolders, Sections
 from torchgate.development import development_checks, new_tokens
 from torchgate.engine.catalog import read_catalog, read_model
 from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.models_watch import ModelsWatch
+from torchgate.engine.quota_checks import quota_checks
+from torchgate.engine.quotas import Quotas
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
@@ -61,7 +63,12 @@ def serve(path: Path, flags: Sequence[str]) -> int:
     configuration = read_configuration(path, os.environ, flags)
     findings = list(configuration.findings)
     if configuration.settings is not None:
-        found = (*gate_checks(configuration.settings.gate), *development_checks(configuration.settings, os.environ))
+        settings = configuration.settings
+        found = (
+            *gate_checks(settings.gate),
+            *development_checks(settings, os.environ),
+            *quota_checks(settings.quotas, settings.role_names),
+        )
         findings += (configuration.locate(finding) for finding in found if finding.severity == "error")
     if findings or configuration.settings is None:
         for finding in findings:
@@ -101,6 +108,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             workers,
             settings.engine,
             on_lifecycle=life_cycle.note,
+            quotas=Quotas(settings.quotas, monotonic_s),
             examine_signed=signed.examine,
             read=lambda name: read_model(settings.models, name),
         )
@@ -115,7 +123,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             refusals=refusals,
             audit=audit,
             on_request=_recorder(RequestLog(), metrics),
-            render_metrics=metrics.render,
+            render_metrics=_exposition(metrics, engine),
             server_version=__version__,
             clock=monotonic_s,
             wall_clock=time.time,
@@ -242,6 +250,13 @@ def _warn_of_development(folder: Path, tokens: Mapping[str, str]) -> None:
         shown = f"   {token}" if sys.stdout is not None and sys.stdout.isatty() else ""
         say(f"  {name:16} {folder / f'{name}.token'}{shown}")
     say("*" * 100)
+
+
+def _exposition(metrics: Metrics, engine: Engine) -> Callable[[], Awaitable[tuple[bytes, str]]]:
+    async def render() -> tuple[bytes, str]:
+        return metrics.render(await engine.quota_totals())
+
+    return render
 
 
 def _recorder(log: RequestLog, metrics: Metrics) -> Callable[[RequestEvent], None]:

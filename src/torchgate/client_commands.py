@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from torchgate.config import FILE_NAME, read_configuration
+from torchgate.contract.quota_use import SHARED
 from torchgate.engine.catalog import read_catalog
 from torchgate.gate.checks import is_loopback
 from torchgate.gate.client import ClientAnswer, GateClient
@@ -48,16 +49,17 @@ def predict(parsed: argparse.Namespace) -> int:
 
 
 def models_status(parsed: argparse.Namespace) -> int:
-    """Print the models that the caller may read, with their states."""
+    """Print the models that the caller may read, with their states, and what it has used of its own quotas."""
     try:
         client, url = _client(parsed)
-        models = _accepted(client.index, url)
+        models, quotas = _accepted(client.index, url), _accepted(client.quotas, url)
     except (ProjectError, InputError, Refused) as error:
         return fail(str(error))
-    if not isinstance(models, list):
+    uses = quotas.get("quotas") if isinstance(quotas, dict) else None
+    if not isinstance(models, list) or not isinstance(uses, list):
         return fail("the server's answer is no list of models. Is it Torchgate that listens there?")
     if parsed.json:
-        say(json.dumps(models, ensure_ascii=False))
+        say(json.dumps({"models": models, "quotas": uses}, ensure_ascii=False))
         return 0
     for model in models:
         place = f"{model.get('name', '?')}:{model.get('version', '?')}"
@@ -67,6 +69,8 @@ def models_status(parsed: argparse.Namespace) -> int:
         say(f"{place:32} {str(model.get('state', '?')).lower():12} {'; '.join(filter(None, notes))}".rstrip())
     if not models:
         note("The server shows this caller no models: there are none, or it may read none.")
+    for use in uses:
+        say(_quota_line(use))
     return 0
 
 
@@ -99,6 +103,14 @@ def change_model(parsed: argparse.Namespace) -> int:
     else:
         say(f"{name} without a version is not served.")
     return 0
+
+
+def _quota_line(use: Mapping[str, Any]) -> str:
+    """One limit of one quota, for people."""
+    shared = ", shared by all" if use.get("holder") == SHARED else ""
+    model = f" of model {use['model']}" if use.get("model") else ""
+    name, unit = str(use.get("quota", "?")), str(use.get("unit", "?"))
+    return f"quota {name:26} {use.get('used', 0):g} of {use.get('at_once', 0):g} {unit}{model}{shared}"
 
 
 def list_models(parsed: argparse.Namespace) -> int:

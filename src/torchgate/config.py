@@ -25,6 +25,7 @@ from torchgate.access.settings import (
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import Settings, examine_settings, nearest, read_toml
 from torchgate.contract.toml_lines import Place, line_of
+from torchgate.engine.quota_settings import QuotaSettings
 from torchgate.engine.settings import EngineSettings, ModelsSettings
 from torchgate.gate.settings import GateSettings
 from torchgate.telemetry.settings import AuditSettings, TelemetrySettings
@@ -62,9 +63,17 @@ class TorchgateSettings(Settings):
     """Name → where the secret is, e.g. `pepper = "file:secrets/pepper"`; never the secret itself."""
     models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
+    quotas: tuple[QuotaSettings, ...] = ()
+    """How much principals may use per minute, or at a time."""
     audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     state: StateSettings = StateSettings()
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """Every role that somebody can have."""
+        identities = self.development.identities if self.development.enabled else ()
+        return frozenset(self.roles).union(*(identity.roles for identity in identities))
 
     @property
     def audit_folder(self) -> Path:
@@ -110,6 +119,7 @@ class Configuration(msgspec.Struct, frozen=True):
             settings.development,
             settings.secrets,
             folder=self.file.parent,
+            roles_used_elsewhere=frozenset(quota.role for quota in settings.quotas if quota.role is not None),
         )
 
 

@@ -50,7 +50,13 @@ def _room_findings(
     yield from gate_checks(settings.gate)
     yield from development_checks(settings, environment)
     yield from access_checks(configuration.access_settings())
-    yield from engine_checks(settings.engine, settings.models, configuration.file.parent)
+    yield from engine_checks(
+        settings.engine,
+        settings.models,
+        configuration.file.parent,
+        quotas=settings.quotas,
+        roles=settings.role_names,
+    )
     yield from telemetry_checks(settings.audit, settings.audit_folder)
 
 

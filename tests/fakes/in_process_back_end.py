@@ -88,10 +88,16 @@ class InProcessBackEnd:
         memory_bytes: for inputs and outputs of one version.
         gate: where given, each run waits until it is set.
         is_shared: memory lies in sections, as that of local workers does.
+        predict_s: that each run says it took.
     """
 
     def __init__(
-        self, memory_bytes: int = 1 << 20, gate: asyncio.Event | None = None, *, is_shared: bool = False
+        self,
+        memory_bytes: int = 1 << 20,
+        gate: asyncio.Event | None = None,
+        *,
+        is_shared: bool = False,
+        predict_s: float = 0.0,
     ) -> None:
         self._is_shared = is_shared
         self.expected: list[Artifact] = []
@@ -100,6 +106,7 @@ class InProcessBackEnd:
         self.versions: dict[int, Version] = {}
         self._memory_bytes = memory_bytes
         self._gate = gate
+        self.predict_s = predict_s
 
     def expect(self, artifacts: Sequence[Artifact]) -> None:
         self.expected += artifacts
@@ -167,7 +174,7 @@ class InProcessBackEnd:
             await asyncio.sleep(version.artifact.max_run_s)
             raise BatchLost(hung=True, worker=worker)
         answers = tuple(_item(item, some, version) for item, some in zip(batch.items, numbers, strict=True))
-        return BatchAnswer(answers, 0.0, 0.0, 0.0, worker)
+        return BatchAnswer(answers, 0.0, self.predict_s, 0.0, worker)
 
 
 def numbers_of(item: BatchItem) -> tuple[int, ...]:

@@ -23,6 +23,7 @@ from torchgate.contract.inference import (
 )
 from torchgate.contract.os_services import Place
 from torchgate.contract.principal import Principal
+from torchgate.contract.quota_use import SHARED, QuotaTotal, QuotaUse
 from torchgate.contract.tensors import PlacedTensor, Signature, TensorSpec
 
 Outputs = Mapping[str, tuple[tuple[int, ...], bytes]]
@@ -64,6 +65,7 @@ class InProcessEngine:
         memory_bytes: one permit may reserve at most so much.
         requests: those that ran, in order.
         open_permits: admitted and not yet released.
+        quotas: what is used, by holder.
     """
 
     functions: dict[ModelRef, Function] = field(default_factory=dict)
@@ -77,6 +79,7 @@ class InProcessEngine:
     changes: list[tuple[str, str, str | None, str, bool]] = field(default_factory=list)
     change_error: Exception | None = None
     open_permits: int = 0
+    quotas: list[QuotaUse] = field(default_factory=list)
     admissions: list[tuple[ModelRef, int]] = field(default_factory=list)
     has_admitted: asyncio.Event = field(default_factory=asyncio.Event)
     has_begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -104,6 +107,14 @@ class InProcessEngine:
     def models(self) -> tuple[ModelDescription, ...]:
         """As the contract says."""
         return tuple(self.descriptions[ref] for ref in sorted(self.descriptions))
+
+    async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
+        """Of that holder, or of all."""
+        return tuple(use for use in self.quotas if principal is None or use.holder in (principal.key, SHARED))
+
+    async def quota_totals(self) -> tuple[QuotaTotal, ...]:
+        """Counts none."""
+        return ()
 
     async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> InProcessPermit:
         """Room for one."""

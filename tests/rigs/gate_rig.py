@@ -44,6 +44,10 @@ async def fails(request: InferenceRequest, inputs: Mapping[str, bytes]) -> Outpu
     raise ZeroDivisionError("a secret of the inside")
 
 
+async def _one_metric() -> tuple[bytes, str]:
+    return b"a_metric 1\n", "text/plain; version=0.0.4"
+
+
 @dataclass
 class GateRig:
     """The neighbours, and a way to ask."""
@@ -69,7 +73,7 @@ class GateRig:
             refusals=self.refusals,
             audit=self.audit,
             on_request=self._record,
-            render_metrics=lambda: (b"a_metric 1\n", "text/plain; version=0.0.4"),
+            render_metrics=_one_metric,
             server_version="0.1",
             clock=monotonic_s,
             wall_clock=time.time,

@@ -107,7 +107,8 @@ def _development(settings: AccessSettings) -> Iterator[Finding]:
         "development identities are enabled: whoever has one of their tokens is believed. Not for production.",
         setting="development.enabled",
     )
-    used = {role for rule in _all_rules(settings) for role in rule.roles} | set(settings.roles)
+    used = {role for rule in _all_rules(settings) for role in rule.roles}
+    used |= set(settings.roles) | settings.roles_used_elsewhere
     for place, identity in enumerate(development.identities):
         for role in identity.roles:
             if role not in used:
@@ -159,7 +160,7 @@ def _expiry(settings: AccessSettings) -> Iterator[Finding]:
 
 
 def _unused(settings: AccessSettings) -> Iterator[Finding]:
-    used = {role for rule in _all_rules(settings) for role in rule.roles}
+    used = {role for rule in _all_rules(settings) for role in rule.roles} | settings.roles_used_elsewhere
     for role in settings.roles:
         if role not in used and settings.policy.hook is None:
             yield Finding("warning", "no grant and no denial uses this role.", setting=f"roles.{role}")

@@ -262,6 +262,7 @@ class AccessSettings(msgspec.Struct, frozen=True):
 
     Args:
         folder: of the settings file: relative paths of hook, keys and secrets start there.
+        roles_used_elsewhere: by other tables than policy's.
     """
 
     identity: IdentitySettings = IdentitySettings()
@@ -270,3 +271,4 @@ class AccessSettings(msgspec.Struct, frozen=True):
     development: DevelopmentSettings = DevelopmentSettings()
     secrets: SecretsSettings = {}
     folder: Path = Path()
+    roles_used_elsewhere: frozenset[str] = frozenset()

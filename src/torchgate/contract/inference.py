@@ -10,6 +10,7 @@ import msgspec
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.os_services import Place
 from torchgate.contract.principal import Principal
+from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.contract.tensors import PlacedTensor, Signature
 
 ParameterValue = bool | int | float | str
@@ -175,6 +176,7 @@ class Permit(Protocol):
 
         Raises:
             Overloaded: no room for so many bytes now.
+            QuotaExceeded: none in the principal's own quotas.
             BodyTooLarge: there never will be.
         """
         ...
@@ -188,7 +190,7 @@ class Permit(Protocol):
         """Queue, run, and give the answer. Cancelling this call takes the request back. Once per permit.
 
         Raises:
-            DeadlineExceeded, Overloaded, ModelNotReady, ModelError and its kinds: as their names say.
+            DeadlineExceeded, QuotaExceeded, Overloaded, ModelNotReady, ModelError and its kinds: as their names say.
             Cancelled: by Engine.cancel.
         """
         ...
@@ -227,7 +229,7 @@ class Engine(Protocol):
             announced_bytes: of the body, or the limit where the client did not announce any.
 
         Raises:
-            ModelNotReady, Overloaded, UnknownModel (gone since it was resolved).
+            ModelNotReady, QuotaExceeded, Overloaded, UnknownModel (gone since it was resolved).
             CircuitOpen: requests of this principal ended this model's workers again and again.
         """
         ...
@@ -267,6 +269,14 @@ class Engine(Protocol):
         Raises:
             UnknownModel: there is no such version. Conflict: the model is being changed already.
         """
+        ...
+
+    async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
+        """What is used of the quotas that are about a principal, used or not; None: by all who have used anything."""
+        ...
+
+    async def quota_totals(self) -> tuple[QuotaTotal, ...]:
+        """Each limit of each quota, over all holders; as many as the settings have."""
         ...
 
     @property

@@ -1,6 +1,6 @@
 """Whether there is room for one more request of a model version: decided at the door, in requests and bytes.
 
-Quotas of principals have their place beside `Room`: the permit is where they are taken and given back.
+Quotas of principals are asked before `Room` (engine/quotas.py): who is over its own quota takes no room.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from torchgate.contract.findings import Finding
@@ -10,21 +10,33 @@ from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import SETTINGS_FILE, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused, file_digests
 from torchgate.engine.model_settings import LimitsSettings
+from torchgate.engine.quota_checks import quota_checks, quota_model_checks
+from torchgate.engine.quota_settings import QuotaSettings
 from torchgate.engine.settings import EngineSettings, ModelsSettings
 from torchgate.engine.trust import Trust
 
 _DEFAULTS = LimitsSettings()
 
 
-def checks(engine: EngineSettings, models: ModelsSettings, folder: Path = Path()) -> Iterator[Finding]:
-    """Examine `[engine]`, `[models]`, every model.toml and every signature; nothing is loaded.
+def checks(
+    engine: EngineSettings,
+    models: ModelsSettings,
+    folder: Path = Path(),
+    *,
+    quotas: Sequence[QuotaSettings] = (),
+    roles: Collection[str] = (),
+) -> Iterator[Finding]:
+    """Examine `[engine]`, `[[quotas]]`, `[models]`, every model.toml and every signature; nothing is loaded.
 
     Args:
         models: its folder must be absolute.
         folder: of torchgate.toml, which paths of keys are relative to.
+        roles: that exist, for the quotas.
     """
+    yield from quota_checks(quotas, roles)
     catalog, findings = read_catalog(models)
     yield from findings
+    yield from quota_model_checks(quotas, catalog.entries)
     names = {ref.name for ref in catalog.entries}
     for index, name in enumerate(models.allow_code):
         if name not in names:

@@ -16,6 +16,7 @@ from torchgate.engine.callers import Callers
 from torchgate.engine.circuits import Circuits
 from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.quota_charge import Charge
 from torchgate.engine.run_errors import too_late, unexpected
 from torchgate.engine.shared import Shared
 from torchgate.engine.statistics import Statistics
@@ -81,12 +82,13 @@ class Dispatcher:
         return retry_after_s(self.waiting, self.statistics.mean_run_s, self.statistics.mean_requests, replicas)
 
     async def run(
-        self, request: InferenceRequest, slot: HeldSlot, trial: Trial | None = None
+        self, request: InferenceRequest, slot: HeldSlot, trial: Trial | None = None, charge: Charge | None = None
     ) -> tuple[InferenceResponse, Slot]:
         """Queue, run, and give the answer with the memory where it lies, which the caller must release.
 
         Args:
             trial: it was let in to run alone.
+            charge: where the time of workers is charged.
 
         Raises:
             TorchgateError: as contract.inference.Permit says.
@@ -95,7 +97,7 @@ class Dispatcher:
         if request.deadline_at <= now:
             raise too_late(self._ref, request)
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, slot, shape_key(request, self._open_inputs), now, loop.create_future())
+        waiting = Waiting(request, slot, shape_key(request, self._open_inputs), now, loop.create_future(), charge)
         self._put(waiting, trial, now)
         self._callers.add(waiting)
         self.wake()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
+
+import msgspec
 
 from torchgate.contract.back_end import BackEnd, Batch, BatchAnswer, BatchItem, ItemAnswer
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceResponse
+from torchgate.engine.compute_bill import bill
 from torchgate.engine.waiting import Waiting
 
 
@@ -46,12 +50,16 @@ class HandOver:
         answer = await self._back_end.run(message, quarantined=quarantined, can_wait=can_wait)
         if len(answer.items) != len(batch):
             raise RuntimeError(f"{len(answer.items)} answers to {len(batch)} requests. This is a bug of the back end.")
+        run_s = answer.collate_s + answer.predict_s + answer.split_s
+        if not 0.0 <= run_s < math.inf:  # a worker measured it, and a broken one must break no count of ours
+            return msgspec.structs.replace(answer, collate_s=0.0, predict_s=0.0, split_s=0.0)
         return answer
 
 
 def scatter(batch: Sequence[Waiting], answer: BatchAnswer) -> None:
-    """Each caller its own answer; the memory of those whose callers have gone is given back."""
+    """Each caller its own answer, and its share of the time; the memory of those who have gone is given back."""
     run_s = answer.collate_s + answer.predict_s + answer.split_s
+    bill(batch, run_s)
     for waiting, item in zip(batch, answer.items, strict=True):
         waiting.timing.run_s += run_s
         waiting.timing.worker = answer.worker

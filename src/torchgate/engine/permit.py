@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torchgate.contract.back_end import BackEnd, Slot
-from torchgate.contract.errors import TorchgateError
+from torchgate.contract.errors import QuotaExceeded, TorchgateError, Unavailable
 from torchgate.contract.inference import InferenceRequest, InferenceResponse, ModelDescription
 from torchgate.contract.os_services import Place
 from torchgate.engine.admission import Room
 from torchgate.engine.dispatch import Dispatcher
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.quota_charge import Charge
 from torchgate.engine.trial import Trial, Verdict
 
 
@@ -25,11 +26,12 @@ class EnginePermit:
         back_end: where inputs are reserved.
         refusal: why nothing may be queued now, or None; asked again before the queue.
         on_end: called once, when the permit is released.
+        charge: what it has taken of its principal's quotas; None where there are none.
     """
 
     __slots__ = (
-        "_answer", "_back_end", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end", "_refusal",
-        "_room", "_slot", "_trial", "description",
+        "_answer", "_back_end", "_charge", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end",
+        "_refusal", "_room", "_slot", "_trial", "description",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each of its parts once, by keyword
@@ -43,6 +45,7 @@ class EnginePermit:
         back_end: BackEnd,
         refusal: Callable[[], TorchgateError | None],
         on_end: Callable[[], None],
+        charge: Charge | None = None,
     ) -> None:
         self.description = description
         self._room = room
@@ -52,6 +55,7 @@ class EnginePermit:
         self._back_end = back_end
         self._refusal = refusal
         self._on_end = on_end
+        self._charge = charge
         self._slot: HeldSlot | None = None
         self._answer: Slot | None = None
         self._is_coming = True
@@ -62,15 +66,22 @@ class EnginePermit:
         """Shared memory for the inputs; what was reserved before is given back.
 
         Raises:
-            Overloaded, BodyTooLarge: as contract.inference.Permit says. RuntimeError: it ran, or was released.
+            Overloaded, QuotaExceeded, BodyTooLarge: as contract.inference.Permit says.
+            RuntimeError: it ran, or was released.
         """
         if self._has_run or self._is_released:
             raise RuntimeError("a permit reserves before its run and its release. This is a bug.")
         if self._slot is not None:
             self._slot.release()
             self._slot = None
-        self._held = self._room.exchange(self._held, length)
-        slot = self._back_end.reserve(self.description.activation, length)
+        try:
+            if self._charge is not None:
+                self._charge.exchange_bytes(length)
+            self._held = self._room.exchange(self._held, length)
+            slot = self._back_end.reserve(self.description.activation, length)
+        except (QuotaExceeded, Unavailable):
+            self._refund()
+            raise
         self._slot = HeldSlot(slot)
         return slot.view
 
@@ -89,12 +100,12 @@ class EnginePermit:
             raise RuntimeError("a permit runs once, between reserve and release. This is a bug.")
         self._has_run = True
         self._arrived()
-        error = self._refusal()
-        if error is not None:
-            raise error
-        dispatcher = self._dispatcher
-        self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s)
-        response, self._answer = await dispatcher.run(request, self._slot, self._trial)
+        try:
+            self._enter_queue(request)
+        except (QuotaExceeded, Unavailable):
+            self._refund()
+            raise
+        response, self._answer = await self._dispatcher.run(request, self._slot, self._trial, self._charge)
         return response
 
     def release(self) -> None:
@@ -112,7 +123,29 @@ class EnginePermit:
         if self._answer is not None:
             self._answer.release()
         self._room.leave(self._held)
+        if self._charge is not None:
+            self._charge.end()
         self._on_end()
+
+    def _enter_queue(self, request: InferenceRequest) -> None:
+        """Settle what is known only now, before the queue.
+
+        Raises:
+            TorchgateError: nothing may be queued now, or not so much.
+        """
+        error = self._refusal()
+        if error is not None:
+            raise error
+        dispatcher = self._dispatcher
+        self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s)
+        if self._charge is not None:
+            self._charge.exchange_bytes(sum([tensor.length for tensor in request.inputs]))
+            self._charge.take_rows(request.rows)
+
+    def _refund(self) -> None:
+        """A refusal uses nothing up: neither the server's, nor that of the caller's own quota."""
+        if self._charge is not None:
+            self._charge.refund()
 
     def _arrived(self) -> None:
         self._is_coming = False

@@ -13,9 +13,11 @@ from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
 from torchgate.contract.inference import ModelChange, ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
+from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.engine.catalog import Catalog, CatalogEntry
 from torchgate.engine.digest import folder_digest
 from torchgate.engine.permit import EnginePermit
+from torchgate.engine.quotas import Quotas
 from torchgate.engine.repository import Repository
 from torchgate.engine.served_version import ServedVersion
 from torchgate.engine.settings import EngineSettings
@@ -37,6 +39,7 @@ class Scheduler:
         settings: bounds.
         clock: monotonic, for deadlines.
         on_lifecycle: told of versions that become ready, fail, or are unloaded.
+        quotas: of its principals; None: there are none.
         digest: of the folder of a version whose code is allowed; on a thread; raises DigestRefused or OSError.
         examine_signed: what to load of any other version, and its digest; as `digest`.
         read: what the repository has of a model now, on a thread; None where it has none; raises OSError.
@@ -52,6 +55,7 @@ class Scheduler:
         clock: Clock = monotonic_s,
         *,
         on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
+        quotas: Quotas | None = None,
         digest: Callable[[Path], str] = folder_digest,
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
         read: Callable[[str], Catalog | None] = lambda _: None,
@@ -73,6 +77,7 @@ class Scheduler:
         self._models = self._repository.models
         self._versions = self._models.versions
         self._watchers: list[Callable[[], None]] = []
+        self._quotas = quotas if quotas is not None else Quotas()
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -111,10 +116,11 @@ class Scheduler:
         return self._models.descriptions()
 
     async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> Permit:
-        """Room for one request. The principal's quotas are asked here, once there are some.
+        """Room for one request: in the principal's own quotas first, then in the version's.
 
         Raises:
-            CircuitOpen, ModelNotReady, Overloaded, UnknownModel, Unavailable: as contract.inference.Engine says.
+            CircuitOpen, ModelNotReady, QuotaExceeded, Overloaded, UnknownModel, Unavailable:
+                as contract.inference.Engine says.
         """
         version = self._versions.get(ref)
         if version is None or version.description.state != "ready" or self._is_stopping:
@@ -123,7 +129,14 @@ class Scheduler:
         if error is not None:
             raise error
         dispatcher = version.dispatcher
-        held = version.room.enter(announced_bytes, dispatcher.waiting, dispatcher.retry_after_s)
+        charge = self._quotas.enter(principal, ref.name, announced_bytes)
+        try:
+            held = version.room.enter(announced_bytes, dispatcher.waiting, dispatcher.retry_after_s)
+        except BaseException:
+            if charge is not None:
+                charge.refund()
+                charge.end()
+            raise
         version.enter()
         return EnginePermit(
             version.description,
@@ -134,11 +147,20 @@ class Scheduler:
             back_end=self._back_end,
             refusal=lambda: self._refusal(version, is_admitted=True),
             on_end=version.leave,
+            charge=charge,
         )
 
     async def cancel(self, principal_key: str, client_id: str) -> int:
         """Take back the requests that this principal calls so; how many there were."""
         return self._shared.client_ids.cancel(principal_key, client_id)
+
+    async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
+        """What is used of the quotas that are about a principal; None: by all who have used anything."""
+        return self._quotas.use(principal)
+
+    async def quota_totals(self) -> tuple[QuotaTotal, ...]:
+        """Each limit of each quota, over all holders."""
+        return self._quotas.totals()
 
     @property
     def is_warm(self) -> bool:

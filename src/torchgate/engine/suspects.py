@@ -10,6 +10,7 @@ from torchgate.contract.back_end import Artifact, BatchAnswer, BatchLost
 from torchgate.contract.clock import Clock
 from torchgate.contract.errors import TorchgateError
 from torchgate.engine.circuits import Circuits
+from torchgate.engine.compute_bill import bill_guilty, bill_lost, judge
 from torchgate.engine.hand_over import HandOver, fail, let_go
 from torchgate.engine.lost_batch import LostBatch
 from torchgate.engine.run_errors import guilty, unexpected
@@ -59,6 +60,7 @@ class Suspects:
 
         Their slots are held, and let go after their run.
         """
+        bill_lost(batch, self._artifact, self._clock())
         if self._end is not None or not self._artifact.idempotent:
             let_go(batch)
             fail(batch, self._end or guilty(self._artifact, lost))
@@ -92,6 +94,7 @@ class Suspects:
             while line:
                 waiting = line.popleft().waiting
                 waiting.slot.let_go()
+                judge(waiting, "unknown")
                 waiting.fail(error)
 
     async def close(self, error: TorchgateError) -> None:
@@ -121,6 +124,7 @@ class Suspects:
                 await self._try(suspect, can_wait=rank > _UNSUSPICIOUS)
             finally:
                 suspect.waiting.slot.let_go()
+                judge(suspect.waiting, "unknown")  # where it was not judged before
         self._task = None
 
     def _next(self) -> _Suspect | None:
@@ -147,6 +151,7 @@ class Suspects:
         try:
             answer = await self._hand_over.run([waiting], self._clock(), quarantined=True, can_wait=can_wait)
         except BatchLost as lost:
+            bill_guilty(waiting, self._artifact, self._clock())
             waiting.fail(self._end or guilty(self._artifact, lost))
             if self._end is None:
                 suspect.guilty()
@@ -155,6 +160,7 @@ class Suspects:
             waiting.fail(unexpected(error))
             self._judge(suspect.untried())
         else:
+            judge(waiting, "innocent")
             self._on_answer([waiting], answer)
             self._judge(suspect.harmless())
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from torchgate.contract.back_end import Slot
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse, Timing
 from torchgate.contract.tensors import Signature
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.quota_charge import Charge
 from torchgate.engine.trial import Trial
+
+if TYPE_CHECKING:
+    from torchgate.engine.compute_bill import LostTime
 
 ShapeKey = tuple[tuple[int, ...], ...]
 
@@ -34,11 +39,12 @@ class Waiting:
             signature leaves nothing open.
         accepted_at: on the monotonic clock.
         answer: what the caller awaits; done means that nobody cares any more what becomes of the rows.
+        charge: where the time of its workers is charged; None: no quota is about it.
     """
 
     __slots__ = (
-        "accepted_at", "answer", "is_queued", "memory", "place", "place_at", "request", "shape_key", "slot",
-        "started_at", "timing", "trial",
+        "accepted_at", "answer", "charge", "is_queued", "lost_time", "memory", "place", "place_at", "request",
+        "shape_key", "slot", "started_at", "timing", "trial",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +54,7 @@ class Waiting:
         shape_key: ShapeKey,
         accepted_at: float,
         answer: asyncio.Future[InferenceResponse],
+        charge: Charge | None = None,
     ) -> None:
         self.request = request
         self.slot = slot
@@ -57,6 +64,8 @@ class Waiting:
         self.timing = Timing()
         self.started_at = 0.0
         self.memory: Slot | None = None
+        self.charge = charge
+        self.lost_time: LostTime | None = None  # of its batch, where that was lost
         self.is_queued = False
         self.place = 0
         self.place_at = 0.0

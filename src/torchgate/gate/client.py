@@ -92,6 +92,14 @@ class GateClient:
         """
         return self._change("unload", model, version, {})
 
+    def quotas(self) -> ClientAnswer:
+        """What the caller has used of its own quotas.
+
+        Raises:
+            OSError: as predict.
+        """
+        return self.request("GET", "/v2/quotas")
+
     def metadata(self, model: str, *, version: str | None = None) -> ClientAnswer:
         """Inputs and outputs of a model.
 

@@ -10,6 +10,7 @@ from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
 from torchgate.gate.model_answers import model_config, model_metadata, model_ready, model_statistics
 from torchgate.gate.openapi import openapi_document
+from torchgate.gate.quota_answers import all_quotas, own_quotas
 from torchgate.gate.repository_changes import load, unload
 from torchgate.gate.request_way import infer
 from torchgate.gate.route import Handler, Route, RouteTable
@@ -42,6 +43,8 @@ def _server_routes() -> tuple[Route, ...]:
         Route("GET", "/v2/models/stats", Action.DESCRIBE, all_statistics, "Statistics of all readable models."),
         Route("POST", "/v2/repository/index", Action.DESCRIBE, repository_index, "Readable versions and their states."),
         Route("POST", CANCEL_PATTERN, Action.CANCEL, cancel, "Take back the caller's own requests of this id."),
+        Route("GET", "/v2/quotas", Action.IDENTIFY, own_quotas, "What the caller has used of its own quotas."),
+        Route("GET", "/v2/quotas/all", Action.METRICS, all_quotas, "What everybody has used of theirs."),
         Route("GET", "/metrics", Action.METRICS, metrics, "Metrics for Prometheus."),
         Route("GET", "/whoami", Action.IDENTIFY, whoami, "Who the caller is, as policy sees it."),
         Route("GET", "/openapi.json", Action.DESCRIBE, _openapi, "This description."),

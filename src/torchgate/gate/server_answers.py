@@ -78,7 +78,7 @@ async def whoami(exchange: Exchange) -> HttpResponse:
 
 async def metrics(exchange: Exchange) -> HttpResponse:
     """Prometheus exposition."""
-    body, content_type = exchange.services.render_metrics()
+    body, content_type = await exchange.services.render_metrics()
     return HttpResponse(200, body, [(b"content-type", content_type.encode("latin-1"))])
 
 

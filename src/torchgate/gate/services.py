@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,7 +78,7 @@ class GateServices:
     refusals: LimitsRefusals
     audit: AuditSink
     on_request: Callable[[RequestEvent], None]
-    render_metrics: Callable[[], tuple[bytes, str]]
+    render_metrics: Callable[[], Awaitable[tuple[bytes, str]]]
     server_version: str
     clock: Clock
     wall_clock: Callable[[], float] = field(repr=False)

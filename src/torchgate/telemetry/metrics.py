@@ -8,7 +8,7 @@ search their buckets one by one); the exposition is prometheus_client's.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from torchgate.contract.audit_event import RefusalsEvent, RequestEvent
 from torchgate.contract.inference import ModelDescription
+from torchgate.contract.quota_use import QuotaTotal
 from torchgate.telemetry.chain_writer import AuditStatistics
 
 DURATION_BUCKETS = (
@@ -89,6 +90,7 @@ class Metrics:
         self._models = models
         self._audit = audit
         self._version = version
+        self._quotas: Sequence[QuotaTotal] = ()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         ProcessCollector(registry=self._registry)  # reads /proc: nothing of it on Windows
@@ -111,8 +113,13 @@ class Metrics:
         """Count refusals that are not audited one by one."""
         self._refusals += event.count
 
-    def render(self) -> tuple[bytes, str]:
-        """The exposition, and its content type."""
+    def render(self, quotas: Sequence[QuotaTotal] = ()) -> tuple[bytes, str]:
+        """The exposition, and its content type.
+
+        Args:
+            quotas: as the pool counts them now.
+        """
+        self._quotas = quotas
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
     def collect(self) -> Iterator[Metric]:
@@ -126,6 +133,8 @@ class Metrics:
             value=self._refusals,
         )  # fmt: skip
         yield from _model_metrics(self._models())
+        if self._quotas:
+            yield from _quota_metrics(self._quotas)
         if self._audit is not None:
             yield from _audit_metrics(self._audit())
 
@@ -188,6 +197,25 @@ def _model_metrics(models: Iterable[ModelDescription]) -> Iterator[Metric]:
     yield state
     yield workers
     yield circuits
+
+
+def _quota_metrics(quotas: Sequence[QuotaTotal]) -> Iterator[Metric]:
+    """By quota and unit, as many as the settings have; holders are counted and never named."""
+    labels = ("quota", "unit")
+    refusals = CounterMetricFamily("torchgate_quota_refusals", "Requests refused by a quota.", labels=labels)
+    for total in quotas:
+        refusals.add_metric((total.quota, total.unit), total.refusals)
+    yield refusals
+    for field, name, text in (
+        ("limit", "torchgate_quota_limit", "As set: per minute, or at a time."),
+        ("holders", "torchgate_quota_holders", "Who have used some that has not come back."),
+        ("exhausted", "torchgate_quota_exhausted_holders", "Holders for whom there is no room for one more."),
+        ("highest_use", "torchgate_quota_highest_use_ratio", "Of one holder; 1 is all that there is at once."),
+    ):
+        gauge = GaugeMetricFamily(name, text, labels=labels)
+        for total in quotas:
+            gauge.add_metric((total.quota, total.unit), float(getattr(total, field)))
+        yield gauge
 
 
 def _audit_metrics(audit: AuditStatistics) -> Iterator[Metric]:

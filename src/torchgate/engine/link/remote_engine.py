@@ -15,6 +15,7 @@ from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
 from torchgate.contract.inference import ModelChange, ModelDescription, ModelStatistics, Permit
 from torchgate.contract.principal import Principal
+from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.engine.link.calls import asked_methods
 from torchgate.engine.link.channel import LinkChannel
 from torchgate.engine.link.pool_link import PoolLink
@@ -125,6 +126,16 @@ class RemoteEngine:
     async def cancel(self, principal_key: str, client_id: str) -> int:
         """Take back the requests that this principal calls so, through whichever gate they came; how many."""
         return cast("int", await self._ask("cancel", principal_key, client_id))
+
+    async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
+        """What is used of the quotas that are about a principal, through all gates together."""
+        if principal is not None and principal.claims:
+            principal = msgspec.structs.replace(principal, claims={})
+        return cast("tuple[QuotaUse, ...]", await self._ask("quota_use", principal))
+
+    async def quota_totals(self) -> tuple[QuotaTotal, ...]:
+        """Each limit of each quota, over all holders and gates."""
+        return cast("tuple[QuotaTotal, ...]", await self._ask("quota_totals"))
 
     async def load(self, name: str, version: str | None, *, by: str, force: bool = False) -> ModelChange:
         """Have the pool serve what lies on disk now, for all of its gates."""
