@@ -35,12 +35,13 @@ class Charge:
             BodyTooLarge: there never will be.
         """
         changes = [(holding, bucket) for holding in self._holdings if (bucket := holding.request_bytes) is not None]
+        for holding, bucket in changes:  # also where as many were announced: then only what there ever is was taken
+            if length > bucket.capacity:
+                raise holding.quota.never("request_bytes_per_minute", length)
         if not changes or length == self._bytes:
             return
         now, short = self._clock(), []
         for holding, bucket in changes:
-            if length > bucket.capacity:
-                raise holding.quota.never("request_bytes_per_minute", length)
             wait_s = bucket.wait_s(length - min(self._bytes, bucket.capacity), now)
             short.append(Shortage(holding, "request_bytes_per_minute", length, wait_s))
         _check(short)
