@@ -129,9 +129,8 @@ class RemoteEngine:
 
     async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
         """What is used of the quotas that are about a principal, through all gates together."""
-        if principal is not None and principal.claims:
-            principal = msgspec.structs.replace(principal, claims={})
-        return cast("tuple[QuotaUse, ...]", await self._ask("quota_use", principal))
+        asked = _without_claims(principal) if principal is not None else None
+        return cast("tuple[QuotaUse, ...]", await self._ask("quota_use", asked))
 
     async def quota_totals(self) -> tuple[QuotaTotal, ...]:
         """Each limit of each quota, over all holders and gates."""
@@ -154,14 +153,12 @@ class RemoteEngine:
         link = self._link
         if link is None:
             raise self.away()
-        if principal.claims:  # the policy's affair, which is decided here
-            principal = msgspec.structs.replace(principal, claims={})
         described = self._models.get(ref)
         if described is None:
             raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
-        number = link.enter()
+        asked, number = _without_claims(principal), link.enter()
         try:
-            answer = await link.ask_permit(number, Admit(number, ref, principal, announced_bytes, described.activation))
+            answer = await link.ask_permit(number, Admit(number, ref, asked, announced_bytes, described.activation))
         except BaseException:
             link.leave(number)
             raise
@@ -248,3 +245,8 @@ class RemoteEngine:
                 async with asyncio.timeout(_LOOK_INTERVAL_S):
                     await self._detached.wait()
             link.look(_PATIENCE)
+
+
+def _without_claims(principal: Principal) -> Principal:
+    """As the pool knows it: claims are the policy's affair, which is decided here."""
+    return msgspec.structs.replace(principal, claims={}) if principal.claims else principal
