@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from torchgate.contract.back_end import Artifact
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
-from torchgate.engine.catalog import SETTINGS_FILE, CatalogEntry, read_catalog
+from torchgate.engine.catalog import SETTINGS_FILE, Catalog, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused, file_digests
+from torchgate.engine.golden import GOLDEN_FILE, GoldenMistake, file_mistake, read_golden
+from torchgate.engine.memory_budget import shown_bytes
 from torchgate.engine.model_settings import LimitsSettings
 from torchgate.engine.quota_checks import quota_checks, quota_model_checks
 from torchgate.engine.quota_settings import QuotaSettings
@@ -47,6 +50,7 @@ def checks(
     for entry in catalog.entries.values():
         if not entry.mistake:
             yield from _version_checks(entry, trust)
+    yield from _memory_checks(engine, catalog)
     if engine.standbys == 0:
         yield Finding(
             "warning",
@@ -79,6 +83,9 @@ def _version_checks(entry: CatalogEntry, trust: Trust) -> Iterator[Finding]:
             trust.signer(entry, files)
     except (DigestRefused, OSError) as error:
         yield Finding("error", str(error), file=artifact.folder)
+    mistake = _golden_mistake(artifact)
+    if mistake:
+        yield Finding("error", f"{mistake}.", file=str(Path(artifact.folder) / GOLDEN_FILE))
     needed_s = (2 + max(1, artifact.max_batch_size)) * artifact.max_run_s
     if artifact.idempotent and entry.max_timeout_s < needed_s:
         # What nobody chose is nobody's mistake, yet good to know.
@@ -90,4 +97,29 @@ def _version_checks(entry: CatalogEntry, trust: Trust) -> Iterator[Finding]:
             file=file,
             setting="limits.max_timeout_s",
             remedy="Lower max_run_s to what the model really needs, or raise max_timeout_s.",
+        )
+
+
+def _golden_mistake(artifact: Artifact) -> str:
+    try:
+        golden = read_golden(Path(artifact.folder))
+    except GoldenMistake as error:
+        return str(error)
+    return "" if golden is None else file_mistake(golden, artifact)
+
+
+def _memory_checks(engine: EngineSettings, catalog: Catalog) -> Iterator[Finding]:
+    """Whether what is loaded at the start fits."""
+    needed = sum(
+        entry.memory_bytes
+        for ref, entry in catalog.entries.items()
+        if not entry.mistake and (not entry.hands_over or catalog.defaults[ref.name] == ref.version)
+    )
+    if engine.memory_bytes and needed > engine.memory_bytes:
+        yield Finding(
+            "warning",
+            f"all models together take {shown_bytes(needed)}, more than {shown_bytes(engine.memory_bytes)}: not all of "
+            "them will be loaded, default versions first.",
+            setting="engine.memory_bytes",
+            remedy="Raise it, say memory_bytes in the model.toml where the estimate is wrong, or take some away.",
         )

@@ -74,6 +74,17 @@ def read_golden(folder: Path) -> Golden | None:
         raise GoldenMistake(f"{GOLDEN_FILE} is not what it must be: {error}") from None
 
 
+def file_mistake(golden: Golden, artifact: Artifact) -> str:
+    """What this version could not be asked, found without asking it; empty where it could."""
+    try:
+        _request(golden, artifact)
+        for one in golden.outputs:
+            _expected(one, artifact)
+    except GoldenMistake as error:
+        return str(error)
+    return ""
+
+
 async def golden_mistake(golden: Golden, artifact: Artifact, back_end: BackEnd) -> str:
     """Why a loading must not serve, as its own answer shows; empty where it answers as it must."""
     try:

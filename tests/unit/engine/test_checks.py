@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.rigs.changing_models import ChangingModels
 from tests.rigs.engine_questions import MODELS
 
 from torchgate.engine.checks import checks
@@ -40,3 +41,28 @@ def test_a_deadline_too_short_for_companions_of_a_hanging_row_is_a_warning_where
 def test_no_standby_is_a_warning():
     found = sentences(EngineSettings(standbys=0), *ALL)
     assert ("warning", "engine.standbys") in [(severity, setting) for severity, setting, _ in found]
+
+
+def test_a_golden_file_that_does_not_fit_the_model_is_an_error(tmp_path: Path):
+    models = ChangingModels(tmp_path)
+    models.write("1")
+    models.golden("1", answer=9)
+    assert sentences(EngineSettings(), "owner", folder=tmp_path) == []
+    for text, said in (("{}", "is not what it must be"), ('{"inputs": [], "outputs": []}', "each input once: number")):
+        (tmp_path / "owner" / "1" / "golden.json").write_text(text, encoding="utf-8")
+        ((severity, _, sentence),) = sentences(EngineSettings(), "owner", folder=tmp_path)
+        assert severity == "error"
+        assert said in sentence
+
+
+def test_models_that_do_not_fit_together_are_a_warning_with_the_numbers(tmp_path: Path):
+    models = ChangingModels(tmp_path)
+    models.configure("memory_bytes = 3145728")
+    models.write("1")
+    models.write("2")
+    engine = EngineSettings(memory_bytes=5 << 20)
+    ((severity, setting, sentence),) = sentences(engine, "owner", folder=tmp_path)
+    assert (severity, setting) == ("warning", "engine.memory_bytes")
+    assert "take 6 MiB, more than 5 MiB" in sentence
+    models.configure('memory_bytes = 3145728\nreload = "hand_over"')
+    assert sentences(engine, "owner", folder=tmp_path) == []
