@@ -85,7 +85,7 @@ def sign_model(parsed: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"{error.filename or parsed.model} can't be read or written: {error.strerror or error}.")
     ref = entry.artifact.ref
-    say(f"signed {ref}: {len(files)} files, key {key_hint(key.public_key())}")
+    say(f"signed {ref}: {len(files)} files, key {key_hint(key.public_key())[:16]}")
     try:
         trust.signer(entry, file_digests(Path(entry.artifact.folder)))
     except DigestRefused:

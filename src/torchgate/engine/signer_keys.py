@@ -96,6 +96,6 @@ def public_reference(key: PublicKey) -> str:
 
 
 def key_hint(key: PublicKey) -> str:
-    """What tells keys apart for people: the start of the SHA-256 of its PEM form's bytes."""
-    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).hexdigest()[:32]
+    """What tells keys apart: SHA-256 of the key's PEM, as OpenSSF Model Signing has it in a signature's file."""
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(pem).hexdigest()

@@ -69,6 +69,44 @@ def test_an_attacker_who_changes_how_signed_code_is_run_is_found(
     assert f"model.toml says {named} = " in refusal(models)
 
 
+TUNED = """
+[tuned.1]
+choice = "{choice}"
+torch = "2.13.0"
+machine = "linux"
+made_of = "ab"
+package_sha256 = "{package}"
+threads = 1
+rows = [1]
+median_ms = {{ eager = [1.0] }}
+tolerance = {{ FP32 = 1e-4 }}
+difference = 0.0
+measured_on = 2030-01-01
+"""
+
+
+@pytest.mark.parametrize("choice", ["channels_last", "aoti"])
+def test_tuning_changes_what_runs_so_that_it_must_be_signed(models: SignedModels, choice: str):
+    file = models.folder / "some" / "model.toml"
+    file.write_text(file.read_text(encoding="utf-8") + TUNED.format(choice=choice, package="cd"), encoding="utf-8")
+    assert "model.toml says tuned = " in refusal(models)
+    models.sign()
+    assert models.signer() == "release"
+
+
+def test_a_tuning_that_chose_nothing_leaves_the_signature_good(models: SignedModels):
+    file = models.folder / "some" / "model.toml"
+    file.write_text(file.read_text(encoding="utf-8") + TUNED.format(choice="eager", package=""), encoding="utf-8")
+    assert models.signer() == "release"
+
+
+def test_an_attacker_who_adds_a_compiled_package_is_found(models: SignedModels):
+    file = models.folder / "some" / "1" / "tuned" / "aoti.pt2"
+    file.parent.mkdir()
+    file.write_bytes(b"evil native code")
+    assert "file 'tuned/aoti.pt2' was added" in refusal(models)
+
+
 def test_an_attacker_who_alters_one_byte_of_the_weights_is_found(models: SignedModels):
     file = models.folder / "some" / "1" / "weights.bin"
     file.write_bytes(b"W" + file.read_bytes()[1:])
