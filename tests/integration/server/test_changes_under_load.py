@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,3 +128,28 @@ async def test_two_loads_at_once_are_a_conflict_and_the_files_can_be_replaced_me
     write_version(model, "1", 5)  # nobody holds the files
     assert (await change(server, project, "marked/unload"))[0] == 200
     assert (await change(server, project, "absent/load"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("load", "marked:1"), 0, "marked:1                         loaded\nmarked without a version means marked:1."),
+        (("load", "marked:1"), 0, "marked:1                         unchanged"),
+        (("reload", "marked:1"), 0, "marked:1                         loaded"),
+        (("load", "marked:9"), 1, "answered 404: Request for unknown model: 'marked' version '9'"),
+        (("load", "marked:"), 1, "answered 404"),
+        (("load", "../marked"), 1, "answered 400"),
+        (("unload", "marked:1"), 0, "marked without a version is not served."),
+        (("unload", "absent"), 1, "answered 404: Request for unknown model"),
+    ],
+)
+async def test_the_commands_do_the_same_and_exit_by_what_came_of_it(
+    server: ServerProcess, project: KeyedProject, arguments: tuple[str, str], code: int, said: str
+):
+    command = [sys.executable, "-X", "utf8", "-m", "torchgate", "models", *arguments]
+    key = ["--url", server.url, "--key", project.keys["ops"]]
+    done = await asyncio.to_thread(
+        subprocess.run, [*command, *key], capture_output=True, encoding="utf-8", check=False, timeout=100
+    )
+    assert said in done.stdout + done.stderr
+    assert done.returncode == code

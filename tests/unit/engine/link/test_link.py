@@ -26,6 +26,7 @@ from torchgate.contract.errors import (
     UnknownModel,
     WorkerDied,
 )
+from torchgate.contract.inference import ModelChange
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.engine.link.gate_session import LinkLimits
 from torchgate.engine.link.pool_link import PoolLink
@@ -69,6 +70,16 @@ async def test_a_change_reaches_every_gate(rig: LinkRig):
         with pytest.raises(ModelNotReady) as refused:
             await ask(gate, [1])
         assert refused.value.detail == "it broke"
+
+
+async def test_a_gate_has_models_loaded_and_unloaded_for_all_gates(rig: LinkRig):
+    first, second = await rig.start_gate(), await rig.start_gate()
+    with pytest.raises(UnknownModel):
+        await first.load("nobody", None, by="ops")
+    change = await first.unload("owner", None, by="key:ops")
+    assert change == ModelChange("owner", unloaded=("1",))
+    await until(lambda: second.models()[0].state == "unloaded")
+    assert "key:ops" in second.models()[0].reason
 
 
 async def test_a_refusal_is_never_older_than_the_picture(rig: LinkRig):
