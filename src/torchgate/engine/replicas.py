@@ -170,7 +170,7 @@ class Replicas:
         now = self._clock()
         delay_s = self._budget.died(now)
         if delay_s is not None:
-            return delay_s
+            return delay_s if self.live else 0.0  # where nothing else serves, the budget alone is the bound
         self._failure = (
             f"its workers died {self._budget.deaths(now)} times within {self._window_s:g} s, more than "
             f"engine.restart_budget allows; the next attempt comes in {self._window_s:g} s. See the log for their last "

@@ -45,7 +45,8 @@ class EngineSettings(Settings):
 
     restart_delay_s: Annotated[float, Field(ge=0, le=60)] = 0.25
     """Wait before the second replacement within the window, in seconds; each further one waits twice as long, up to
-    restart_window_s. The first never waits."""
+    restart_window_s. The first never waits, nor does any while no other worker of the version lives: then
+    restart_budget alone is the bound."""
 
     circuit_offences: Annotated[int, Field(ge=0, le=1000)] = 3
     """Requests of one principal that were proven to have ended a worker of one model version (it died of them or hung)

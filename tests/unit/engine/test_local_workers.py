@@ -371,6 +371,17 @@ async def test_quarantine_uses_one_worker_for_all_suspects_and_gives_it_to_the_e
     assert rig.workers.free_replicas(ACTIVATION) == 1
 
 
+async def test_the_only_worker_of_a_version_is_replaced_at_once_each_time(make: Make):
+    """Three kills within the window: the wait between replacements is for those beside whom somebody serves."""
+    rig = make(restart_delay_s=30.0)
+    await rig.activate()
+    for number in range(3):
+        killed = rig.serving()
+        killed.end(-9)
+        await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is not killed, 20)  # noqa: B023
+        assert values(await rig.run(number)) == [number]
+
+
 async def test_who_can_wait_gets_no_worker_before_the_empty_place_has_one(make: Make):
     """The only standby goes to the place, where everybody's requests run, and not to a known offender's row."""
     rig = make()
