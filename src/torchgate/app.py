@@ -107,6 +107,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             catalog,
             workers,
             settings.engine,
+            shares=settings.shares,
             on_lifecycle=life_cycle.note,
             quotas=Quotas(settings.quotas, monotonic_s),
             examine_signed=signed.examine,

@@ -26,7 +26,7 @@ from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import Settings, examine_settings, nearest, read_toml
 from torchgate.contract.toml_lines import Place, line_of
 from torchgate.engine.quota_settings import QuotaSettings
-from torchgate.engine.settings import EngineSettings, ModelsSettings
+from torchgate.engine.settings import EngineSettings, ModelsSettings, ShareSettings
 from torchgate.gate.settings import GateSettings
 from torchgate.telemetry.settings import AuditSettings, TelemetrySettings
 
@@ -65,6 +65,8 @@ class TorchgateSettings(Settings):
     engine: EngineSettings = EngineSettings()
     quotas: tuple[QuotaSettings, ...] = ()
     """How much principals may use per minute, or at a time."""
+    shares: tuple[ShareSettings, ...] = ()
+    """What roles are worth where several principals want the same model; each role once."""
     audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     state: StateSettings = StateSettings()

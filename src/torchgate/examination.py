@@ -12,6 +12,7 @@ from torchgate.config import Configuration, TorchgateSettings, explain, read_con
 from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
 from torchgate.engine.checks import checks as engine_checks
+from torchgate.engine.share_checks import share_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.telemetry.checks import checks as telemetry_checks
 
@@ -57,6 +58,7 @@ def _room_findings(
         quotas=settings.quotas,
         roles=settings.role_names,
     )
+    yield from share_checks(settings.shares, settings.role_names)
     yield from telemetry_checks(settings.audit, settings.audit_folder)
 
 

@@ -14,13 +14,18 @@ from torchgate.contract.errors import BodyTooLarge, Overloaded
 _LEAST_BYTES = 4096
 """What a request counts at least at the door: its own objects are not free."""
 
+_FREE_TIMES = 3
+"""Of what is free, anybody may hold at most so many times as much."""
+
 _LONGEST_RETRY_S = 60.0
 
 
 class Room:
-    """Counts what is held for one model version.
+    """Counts what is held for one model version, and by whom.
 
-    A slow upload holds bytes, never a place in the queue.
+    A slow upload holds bytes, never a place in the queue. What an upload or a run holds can't be taken back; so nobody
+    may hold so much that nothing is left: at most three times what is free afterwards. One principal alone gets three
+    quarters, of two each three sevenths, and the next to come always finds something.
 
     Args:
         ref: for sentences.
@@ -30,67 +35,71 @@ class Room:
 
     def __init__(self, ref: ModelRef, max_requests: int, max_bytes: int) -> None:
         self._ref = ref
-        self._max_requests = max_requests
+        self.max_requests = max_requests
         self._max_bytes = max_bytes
+        self._by_principal: dict[str, int] = {}
         self.held_bytes = 0
         self.coming = 0
         """Permits whose request is not in the queue yet: company that is on its way."""
 
-    def enter(self, announced_bytes: int, waiting: int, retry: Callable[[], float]) -> int:
+    def enter(self, key: str, announced_bytes: int, retry: Callable[[], float]) -> int:
         """Hold room for a body; returns the bytes that are held for it.
 
         Args:
-            waiting: requests in the queue now.
+            key: of the principal.
             retry: after how many seconds those who are refused should come again; asked for them alone.
 
         Raises:
             Overloaded: there is none now.
         """
         # What can never fit is refused when its true length is known: an unannounced body counts as the limit here.
-        held = min(max(announced_bytes, _LEAST_BYTES), self._max_bytes)
-        if self.held_bytes + held > self._max_bytes:
-            after_s = retry()
-            raise Overloaded(
-                f"Model '{self._ref.name}' version '{self._ref.version}' has no room for {held} more bytes of requests "
-                f"now: {self.held_bytes} of {self._max_bytes} are taken. Try again in {after_s:g} s.",
-                retry_after_s=after_s,
-            )
-        self.check_queue(waiting, retry)
-        self.held_bytes += held
+        held = min(max(announced_bytes, _LEAST_BYTES), self._max_bytes // 4)
+        self._hold(key, held, retry)
         self.coming += 1
         return held
 
-    def check_queue(self, waiting: int, retry: Callable[[], float]) -> None:
-        """Whether one more may wait.
-
-        Raises:
-            Overloaded: none may.
-        """
-        if waiting >= self._max_requests:
-            after_s = retry()
-            raise Overloaded(
-                f"Model '{self._ref.name}' version '{self._ref.version}' has {waiting} requests waiting, and no more "
-                f"may. Try again in {after_s:g} s.",
-                retry_after_s=after_s,
-            )
-
-    def exchange(self, held: int, length: int) -> int:
+    def exchange(self, key: str, held: int, length: int, retry: Callable[[], float]) -> int:
         """Swap the announced bytes for those of the decoded inputs; returns what is held now.
 
         Raises:
             BodyTooLarge: there never will be so much room.
+            Overloaded: there is none now; what was held is held.
         """
-        if length > self._max_bytes:
+        most = self._max_bytes * _FREE_TIMES // (_FREE_TIMES + 1)
+        if length > most:
             raise BodyTooLarge(
                 f"The inputs have {length} bytes; model '{self._ref.name}' version '{self._ref.version}' takes at most "
-                f"{self._max_bytes} in one request. Send fewer rows."
+                f"{most} in one request. Send fewer rows."
             )
-        self.held_bytes += length - held
+        length = max(length, _LEAST_BYTES)
+        if length > held:
+            self._hold(key, length - held, retry)
+        elif length < held:
+            self.leave(key, held - length)
         return length
 
-    def leave(self, held: int) -> None:
+    def leave(self, key: str, held: int) -> None:
         """Give bytes back."""
         self.held_bytes -= held
+        left = self._by_principal.get(key, 0) - held
+        if left:
+            self._by_principal[key] = left
+        else:
+            self._by_principal.pop(key, None)
+
+    def _hold(self, key: str, more: int, retry: Callable[[], float]) -> None:
+        total = self.held_bytes + more
+        own = self._by_principal.get(key, 0) + more
+        if own > _FREE_TIMES * (self._max_bytes - total):
+            after_s = retry()
+            raise Overloaded(
+                f"Model '{self._ref.name}' version '{self._ref.version}' has no room for {more} more bytes of your "
+                f"requests now: {self.held_bytes} of {self._max_bytes} are taken, {own - more} of them by you, and "
+                f"some stay free for others. Try again in {after_s:g} s.",
+                retry_after_s=after_s,
+            )
+        self.held_bytes = total
+        self._by_principal[key] = own
 
 
 def retry_after_s(waiting: int, run_s: float, batch_requests: float, replicas: int) -> float:

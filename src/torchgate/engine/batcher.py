@@ -1,19 +1,29 @@
 """From waiting requests to batches: pure, and told the time.
 
-Requests of one shape stand in one line, in the order in which they came. A batch is the line whose head has waited
-longest, from its head on, as long as rows fit. Fair sharing between principals has its place in `_Line`: it alone
-decides who comes next.
+Principals take turns by what each has had of the workers' time, weighed by its roles (fair_share), each with its own
+requests in its own order (turns); a higher tier before a lower one (tiers). The next batch is led by whoever is next,
+and filled with what can share it, in the same order.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Sequence
 
-from torchgate.engine.waiting import ShapeKey, Waiting
+from torchgate.contract.principal import Principal
+from torchgate.engine.filling import Filling
+from torchgate.engine.ratings import Ratings
+from torchgate.engine.tiers import Tiers
+from torchgate.engine.turns import PrincipalShare
+from torchgate.engine.waiting import Waiting
 
-_GONE_AT_MOST = 64
-"""Members of a line that wait no more, beyond twice the others, before they are cleared away: a storm of cancelled
-requests must not grow a line whose head can't move."""
+_FIRST_GUESS_S = 0.001
+"""What a row takes, before any was measured."""
+
+_MEAN_WEIGHT = 0.1
+"""Of the newest batch in the running means: the last ten or so count."""
+
+_IDLE_AT_MOST = 64
+"""Shares of principals that have nothing here now, before those that remember nothing are cleared away."""
 
 
 class Batcher:
@@ -22,56 +32,109 @@ class Batcher:
     Args:
         max_batch_size: rows; 0: each request alone.
         max_batch_delay_s: how long the head may wait for company that is on its way.
+        ratings: of principals.
     """
 
-    def __init__(self, max_batch_size: int, max_batch_delay_s: float) -> None:
+    def __init__(self, max_batch_size: int, max_batch_delay_s: float, ratings: Ratings | None = None) -> None:
         self._max_rows = max_batch_size or 1
         self._is_batching = max_batch_size > 1
         self._max_delay_s = max_batch_delay_s
-        self._lines: dict[ShapeKey, _Line] = {}
+        self._ratings = ratings or Ratings()
+        self._tiers = Tiers()
+        self._shares: dict[str, PrincipalShare] = {}
+        self._sweep_at = _IDLE_AT_MOST
+        self._row_s = _FIRST_GUESS_S
+        self._batch_s = 0.0
         self._next_place = 0
         self.requests = 0
         """Requests that wait."""
 
     def add(self, waiting: Waiting, now: float) -> None:
-        """Put it at the end of its line.
+        """Put it at the end of its principal's own.
 
         Raises:
             ValueError: it has no row, or more than any batch may have.
         """
-        if not 1 <= waiting.request.rows <= self._max_rows:
-            raise ValueError(f"{waiting.request.rows} rows; a batch has 1 to {self._max_rows}")
-        waiting.place, self._next_place = self._next_place, self._next_place + 1
-        waiting.place_at = now
+        request = waiting.request
+        if not 1 <= request.rows <= self._max_rows:
+            raise ValueError(f"{request.rows} rows; a batch has 1 to {self._max_rows}")
+        principal = request.principal
+        share = self._shares.get(principal.key)
+        if share is None or not (share.waiting or share.runs):
+            share = self._enter(share, principal)
+        waiting.place = self._next_place
+        self._next_place += 1
         waiting.is_queued = True
-        line = self._lines.get(waiting.shape_key)
-        if line is None:
-            line = self._lines[waiting.shape_key] = _Line()
-        line.add(waiting)
+        share.waiting += 1
         self.requests += 1
+        turn = share.turns.get(waiting.shape_key)
+        if turn is None:
+            share.open_turn(waiting, now)
+        else:
+            waiting.turn = turn
+            turn.add(waiting)
 
     def remove(self, waiting: Waiting) -> None:
         """Take it out, if it still waits."""
         if waiting.is_queued:
-            waiting.is_queued = False
-            self.requests -= 1
-            line = self._lines[waiting.shape_key]
-            line.forget(waiting)
-            if not line.rows:
-                del self._lines[waiting.shape_key]
+            share = self._take_out(waiting)
+            if not share.waiting and not share.runs:
+                share.tier.time.leave(share)
 
     def take(self, now: float) -> tuple[list[Waiting], list[Waiting]]:
         """The next batch, and those met on the way whose deadline has passed; all of them wait no more.
 
-        A batch may be empty although somebody waited: all were too late.
+        A batch may be empty although somebody waited: all were too late. `settle` must be told of each that was taken.
         """
         expired: list[Waiting] = []
-        while self._lines:
-            line = self._oldest_line()
-            batch = self._take_from(line, now, expired)
-            if batch:
-                return batch, expired
+        while self.requests:
+            leader, paid_s = self._tiers.leader(self._batch_s)
+            shape_key, line = leader.leading_line()
+            filling = Filling(self._max_rows, self._row_s, now, self.remove)
+            filling.add_from(line)
+            batch = filling.batch
+            if not batch:
+                expired += filling.expired
+                continue
+            for tier in self._tiers.beside(leader):
+                if (beside := tier.lines.get(shape_key)) is not None:
+                    filling.add_from(beside)
+            self.requests -= len(batch)
+            leader.owed_s -= paid_s
+            batch[0].paid_s = paid_s
+            return batch, expired + filling.expired
         return [], expired
+
+    def settle(self, batch: Sequence[Waiting], used_s: float) -> None:
+        """A batch is over, and this is what it used: each request is charged its rows' part of it.
+
+        Args:
+            used_s: measured, in seconds; 0 where nothing ran.
+        """
+        row_s = used_s / sum([waiting.request.rows for waiting in batch])
+        if used_s > 0:
+            weight = _MEAN_WEIGHT if self._batch_s else 1.0
+            self._row_s += (row_s - self._row_s) * weight
+            self._batch_s += (used_s - self._batch_s) * weight
+            leader = batch[0]
+            if leader.turn is not None:
+                self._tiers.ran(leader.turn.share.tier, used_s, self._batch_s, leader.paid_s)
+        for waiting in batch:
+            self.charge(waiting, row_s * waiting.request.rows)
+
+    def charge(self, waiting: Waiting, used_s: float) -> None:
+        """One request that was taken for a batch is over, and this is what it used. Once for each."""
+        turn = waiting.turn
+        if turn is None:
+            return
+        share = turn.share
+        share.end(waiting.cost_s, used_s)
+        if not share.waiting:
+            if not share.runs:
+                share.tier.time.leave(share)
+        elif used_s < waiting.cost_s:
+            for own in share.turns.values():
+                own.line.enter(own)  # it is further ahead than its place shows
 
     def due_at(self, *, company_is_coming: bool) -> float | None:
         """When the next batch should leave: 0.0 is at once, None is that nobody waits."""
@@ -79,91 +142,83 @@ class Batcher:
             return None
         if not company_is_coming or not self._is_batching:
             return 0.0
-        line = self._oldest_line()
-        head = line.head()
-        if line.rows >= self._max_rows or head is None:
-            return 0.0
-        return head.place_at + self._max_delay_s
+        leader, _ = self._tiers.leader(self._batch_s)
+        _, line = leader.leading_line()
+        return 0.0 if line.rows >= self._max_rows else line.since + self._max_delay_s
 
     def drain(self) -> list[Waiting]:
         """Everybody, in the order in which they came; nobody waits afterwards."""
-        everybody = [one for line in self._lines.values() for one in line.members if one.is_queued]
+        turns = [turn for share in self._shares.values() for turn in share.turns.values()]
+        everybody = [one for turn in turns for one in turn.members if one.is_queued]
         for one in everybody:
             self.remove(one)
         return sorted(everybody, key=lambda one: one.place)
 
-    def _oldest_line(self) -> _Line:
-        if len(self._lines) == 1:
-            return next(iter(self._lines.values()))
-        return min(self._lines.values(), key=_Line.head_place)
+    def would_crowd(self, principal: Principal) -> bool:
+        """Whether one more request of this principal would make it hold most of the queue, for its weight.
 
-    def _take_from(self, line: _Line, now: float, expired: list[Waiting]) -> list[Waiting]:
-        batch: list[Waiting] = []
-        rows = 0
-        while (head := line.head()) is not None:
-            request = head.request
-            if request.deadline_at <= now:
-                expired.append(head)
-            elif rows + request.rows > self._max_rows:
-                break
-            else:
-                batch.append(head)
-                rows += request.rows
-            line.members.popleft()
-            self.remove(head)
-        return batch
+        Then there is nobody whose request could give way to it.
+        """
+        share = self._shares.get(principal.key)
+        if share is None or not (share.waiting or share.runs):
+            weight, waiting = self._ratings.of(principal).weight, 1
+        else:
+            weight, waiting = share.weight, share.waiting + 1
+        crowding = self._crowding()
+        return crowding is None or crowding.waiting / crowding.weight <= waiting / weight
 
+    def push_out(self) -> Waiting | None:
+        """Take out the last request of whoever holds most of the queue, for its weight."""
+        crowding = self._crowding()
+        if crowding is None:
+            return None
+        last = max([turn.last() for turn in crowding.turns.values()], key=lambda one: one.place)
+        self.remove(last)
+        return last
 
-class _Line:
-    """Requests that can share a batch, by place; those that were taken out are skipped when they are met."""
+    def _crowding(self) -> PrincipalShare | None:
+        waiting = [share for share in self._shares.values() if share.waiting]
+        return max(waiting, key=lambda share: share.waiting / share.weight, default=None)
 
-    __slots__ = ("_alive", "_with_priority", "members", "rows")
+    def _enter(self, share: PrincipalShare | None, principal: Principal) -> PrincipalShare:
+        """The share of a principal that had nothing here."""
+        if share is None or share.roles is not principal.roles:
+            share = self._rated(share, principal)
+        tier = share.tier
+        tier.time.enter(share)
+        tier.serve(share)
+        return share
 
-    def __init__(self) -> None:
-        self.members: deque[Waiting] = deque()
-        self.rows = 0
-        self._alive = 0
-        self._with_priority = 0
+    def _rated(self, share: PrincipalShare | None, principal: Principal) -> PrincipalShare:
+        """A share as the principal's roles are worth now."""
+        rating = self._ratings.of(principal)
+        tier = self._tiers.of(rating.priority)
+        if share is None or share.tier is not tier:
+            if len(self._shares) >= self._sweep_at:
+                self._sweep()
+            share = self._shares[principal.key] = PrincipalShare(tier, rating.weight, principal.roles)
+        share.weight, share.roles = rating.weight, principal.roles
+        return share
 
-    def add(self, waiting: Waiting) -> None:
-        self.members.append(waiting)
-        self.rows += waiting.request.rows
-        self._alive += 1
-        self._with_priority += waiting.request.priority != 0
-        if self._with_priority:
-            self._order_own(waiting.request.principal.key)
+    def _take_out(self, waiting: Waiting) -> PrincipalShare:
+        waiting.is_queued = False
+        turn = waiting.turn
+        if turn is None:
+            raise RuntimeError("a request without a turn. This is a bug.")
+        share = turn.share
+        self.requests -= 1
+        share.waiting -= 1
+        turn.forget(waiting)
+        if not turn.alive:
+            share.close_turn(turn, waiting.shape_key)
+        return share
 
-    def forget(self, waiting: Waiting) -> None:
-        """It waits no more; its place in `members` goes when somebody comes by."""
-        self.rows -= waiting.request.rows
-        self._alive -= 1
-        self._with_priority -= waiting.request.priority != 0
-        if len(self.members) > 2 * self._alive + _GONE_AT_MOST:
-            self.members = deque(one for one in self.members if one.is_queued)
-
-    def head(self) -> Waiting | None:
-        members = self.members
-        while members:
-            if members[0].is_queued:
-                return members[0]
-            members.popleft()
-        return None
-
-    def head_place(self) -> int:
-        head = self.head()
-        return head.place if head is not None else -1
-
-    def _order_own(self, key: str) -> None:
-        """Sort one principal's requests among the places that it has: nobody else moves forward or back."""
-        members = self.members
-        spots = [index for index, one in enumerate(members) if one.is_queued and one.request.principal.key == key]
-        places = [(members[index].place, members[index].place_at) for index in spots]
-        own = sorted((members[index] for index in spots), key=_rank)
-        for index, one, (place, place_at) in zip(spots, own, places, strict=True):
-            members[index] = one
-            one.place, one.place_at = place, place_at
-
-
-def _rank(waiting: Waiting) -> tuple[float, float]:
-    """1 is the highest priority, and none comes after all; within one, first come first."""
-    return (waiting.request.priority or float("inf"), waiting.accepted_at)
+    def _sweep(self) -> None:
+        """Forget those who have nothing here and owe nothing."""
+        kept = {
+            key: share
+            for key, share in self._shares.items()
+            if share.waiting or share.runs or share.had > share.tier.time.now
+        }
+        self._shares = kept
+        self._sweep_at = 2 * len(kept) + _IDLE_AT_MOST

@@ -16,6 +16,7 @@ from torchgate.engine.callers import Callers
 from torchgate.engine.circuits import Circuits
 from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
+from torchgate.engine.places import Places
 from torchgate.engine.quota_charge import Charge
 from torchgate.engine.run_errors import too_late, unexpected
 from torchgate.engine.shared import Shared
@@ -58,12 +59,19 @@ class Dispatcher:
         self._back_end = back_end
         self._room = room
         self._clock = clock = shared.clock
-        self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s)
+        self._batcher = Batcher(artifact.max_batch_size, max_batch_delay_s, shared.ratings)
+        self.places = Places(artifact.ref, self._batcher, room.max_requests, self.retry_after_s)
         self._callers = Callers(artifact.ref, shared, circuits, self._batcher.remove)
         self._hand_over = HandOver(artifact.activation, back_end, shared.batch_ids)
         self._circuits = circuits
         self._suspects = Suspects(
-            artifact, self._hand_over, circuits, on_answer=self._answered, on_open=self._callers.refuse, clock=clock
+            artifact,
+            self._hand_over,
+            circuits,
+            on_answer=self._answered,
+            on_open=self._callers.refuse,
+            on_over=self._batcher.charge,
+            clock=clock,
         )
         self._open_inputs = open_inputs(artifact.signature)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +157,9 @@ class Dispatcher:
             raise refusal
         try:
             if trial is None:
+                self.places.check(waiting.request.principal)
                 self._batcher.add(waiting, now)
+                self.places.make()
             else:
                 self._suspects.add_trial(waiting, trial)
         except ValueError as error:
@@ -182,15 +192,17 @@ class Dispatcher:
         try:
             answer = await self._hand_over.run(batch, now)
         except BatchLost as lost:
-            self.wake()
             self._suspects.add_lost(batch, lost)
+            self.wake()
             return
         except Exception as error:  # noqa: BLE001 - whatever a back end raises, the callers must hear of it
+            self._batcher.settle(batch, 0.0)
             self.wake()
             let_go(batch)
             fail(batch, unexpected(error))
             return
         let_go(batch)
+        self._batcher.settle(batch, answer.collate_s + answer.predict_s + answer.split_s)
         # First the next batch, then these answers: the worker should not wait while we encode.
         self._pump()
         self._answered(batch, answer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torchgate.contract.back_end import Slot
 
 
@@ -13,12 +15,14 @@ class HeldSlot:
 
     Args:
         slot: as reserved.
+        on_free: called once, when nobody holds it any more.
     """
 
-    __slots__ = ("_holds", "_is_released", "slot")
+    __slots__ = ("_holds", "_is_released", "_on_free", "slot")
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: Slot, on_free: Callable[[], None]) -> None:
         self.slot = slot
+        self._on_free = on_free
         self._holds = 0
         self._is_released = False
 
@@ -30,11 +34,15 @@ class HeldSlot:
         """The end of what `hold` began; once each."""
         self._holds -= 1
         if not self._holds and self._is_released:
-            self.slot.release()
+            self._free()
 
     def release(self) -> None:
         """The permit needs it no more. Safe to call twice."""
         if not self._is_released:
             self._is_released = True
             if not self._holds:
-                self.slot.release()
+                self._free()
+
+    def _free(self) -> None:
+        self.slot.release()
+        self._on_free()

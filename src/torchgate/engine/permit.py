@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torchgate.contract.back_end import BackEnd, Slot
 from torchgate.contract.errors import QuotaExceeded, TorchgateError, Unavailable
@@ -21,6 +22,7 @@ class EnginePermit:
     Args:
         description: of the version that answers, as it is now.
         room: where `held` bytes are held.
+        key: of the principal that holds them.
         dispatcher: of the version.
         trial: where the request was let in to run alone.
         back_end: where inputs are reserved.
@@ -30,8 +32,8 @@ class EnginePermit:
     """
 
     __slots__ = (
-        "_answer", "_back_end", "_charge", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_on_end",
-        "_refusal", "_room", "_slot", "_trial", "description",
+        "_answer", "_back_end", "_charge", "_dispatcher", "_has_run", "_held", "_is_coming", "_is_released", "_key",
+        "_on_end", "_refusal", "_room", "_slot", "_trial", "description",
     )  # fmt: skip
 
     def __init__(  # noqa: PLR0913 - each of its parts once, by keyword
@@ -40,6 +42,7 @@ class EnginePermit:
         room: Room,
         held: int,
         *,
+        key: str,
         dispatcher: Dispatcher,
         trial: Trial | None,
         back_end: BackEnd,
@@ -50,6 +53,7 @@ class EnginePermit:
         self.description = description
         self._room = room
         self._held = held
+        self._key = key
         self._dispatcher = dispatcher
         self._trial = trial
         self._back_end = back_end
@@ -73,16 +77,16 @@ class EnginePermit:
             raise RuntimeError("a permit reserves before its run and its release. This is a bug.")
         if self._slot is not None:
             self._slot.release()
-            self._slot = None
+            self._slot, self._held = None, 0
         try:
             if self._charge is not None:
                 self._charge.exchange_bytes(length)
-            self._held = self._room.exchange(self._held, length)
+            self._held = held = self._room.exchange(self._key, self._held, length, self._dispatcher.retry_after_s)
             slot = self._back_end.reserve(self.description.activation, length)
         except (QuotaExceeded, Unavailable):
             self._refund()
             raise
-        self._slot = HeldSlot(slot)
+        self._slot = HeldSlot(slot, partial(self._room.leave, self._key, held))
         return slot.view
 
     @property
@@ -118,11 +122,12 @@ class EnginePermit:
         if self._is_coming:
             self._arrived()
             self._dispatcher.wake()  # who waited for this one need not
-        if self._slot is not None:
-            self._slot.release()
+        if self._slot is None:
+            self._room.leave(self._key, self._held)
+        else:
+            self._slot.release()  # its bytes are free when no run can read them any more
         if self._answer is not None:
             self._answer.release()
-        self._room.leave(self._held)
         if self._charge is not None:
             self._charge.end()
         self._on_end()
@@ -136,8 +141,8 @@ class EnginePermit:
         error = self._refusal()
         if error is not None:
             raise error
-        dispatcher = self._dispatcher
-        self._room.check_queue(dispatcher.waiting, dispatcher.retry_after_s)
+        if self._trial is None:
+            self._dispatcher.places.check(request.principal)
         if self._charge is not None:
             self._charge.exchange_bytes(sum([tensor.length for tensor in request.inputs]))
             self._charge.take_rows(request.rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torchgate.contract.back_end import Artifact, BatchLost
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.errors import Cancelled, DeadlineExceeded, RunTooLong, TorchgateError, WorkerDied
+from torchgate.contract.errors import Cancelled, DeadlineExceeded, Overloaded, RunTooLong, TorchgateError, WorkerDied
 from torchgate.contract.inference import InferenceRequest
 
 
@@ -20,6 +20,15 @@ def too_late(ref: ModelRef, request: InferenceRequest) -> DeadlineExceeded:
 def taken_back(request: InferenceRequest) -> Cancelled:
     """Its caller said that it wants no answer any more."""
     return Cancelled("This request was cancelled by its caller.", detail=f"request {request.request_id}")
+
+
+def queue_full(ref: ModelRef, waiting: int, retry_after_s: float) -> Overloaded:
+    """The queue is full, and nobody in it holds more of it than this caller does."""
+    return Overloaded(
+        f"Model '{ref.name}' version '{ref.version}' has {waiting} requests waiting, no more may, and no caller has "
+        f"more among them than you. Try again in {retry_after_s:g} s.",
+        retry_after_s=retry_after_s,
+    )
 
 
 def guilty(artifact: Artifact, lost: BatchLost) -> TorchgateError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torchgate.contract.audit_event import LifecycleEvent
@@ -18,9 +18,10 @@ from torchgate.engine.catalog import Catalog, CatalogEntry
 from torchgate.engine.digest import folder_digest
 from torchgate.engine.permit import EnginePermit
 from torchgate.engine.quotas import Quotas
+from torchgate.engine.ratings import Ratings
 from torchgate.engine.repository import Repository
 from torchgate.engine.served_version import ServedVersion
-from torchgate.engine.settings import EngineSettings
+from torchgate.engine.settings import EngineSettings, ShareSettings
 from torchgate.engine.shared import Shared
 from torchgate.engine.trusted_code import Examined, nothing_signed
 
@@ -38,6 +39,7 @@ class Scheduler:
         back_end: what runs it.
         settings: bounds.
         clock: monotonic, for deadlines.
+        shares: `[[shares]]`.
         on_lifecycle: told of versions that become ready, fail, or are unloaded.
         quotas: of its principals; None: there are none.
         digest: of the folder of a version whose code is allowed; on a thread; raises DigestRefused or OSError.
@@ -54,13 +56,19 @@ class Scheduler:
         settings: EngineSettings,
         clock: Clock = monotonic_s,
         *,
+        shares: Sequence[ShareSettings] = (),
         on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
         quotas: Quotas | None = None,
         digest: Callable[[Path], str] = folder_digest,
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
         read: Callable[[str], Catalog | None] = lambda _: None,
     ) -> None:
-        self._shared = Shared(clock) if on_lifecycle is None else Shared(clock, on_lifecycle=on_lifecycle)
+        ratings = Ratings(shares)
+        self._shared = (
+            Shared(clock, ratings=ratings)
+            if on_lifecycle is None
+            else Shared(clock, ratings=ratings, on_lifecycle=on_lifecycle)
+        )
         self._back_end = back_end
         self._digest = digest
         self._examine_signed = examine_signed
@@ -131,7 +139,8 @@ class Scheduler:
         dispatcher = version.dispatcher
         charge = self._quotas.enter(principal, ref.name, announced_bytes)
         try:
-            held = version.room.enter(announced_bytes, dispatcher.waiting, dispatcher.retry_after_s)
+            dispatcher.places.check(principal)
+            held = version.room.enter(principal.key, announced_bytes, dispatcher.retry_after_s)
         except BaseException:
             if charge is not None:
                 charge.refund()
@@ -142,6 +151,7 @@ class Scheduler:
             version.description,
             version.room,
             held,
+            key=principal.key,
             dispatcher=dispatcher,
             trial=version.circuits.trial(principal.key),
             back_end=self._back_end,

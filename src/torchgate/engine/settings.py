@@ -63,6 +63,23 @@ class EngineSettings(Settings):
     """Names of further environment variables that workers may see. Everything but a short list is withheld."""
 
 
+class ShareSettings(Settings):
+    """What a role is worth where several principals want the same model.
+
+    A principal with several such roles gets the best of them; one without any has weight 1 and priority 0.
+    """
+
+    role: Annotated[str, Field(min_length=1, max_length=128)]
+    """One of `[roles]`; each principal that has it gets a share of its own."""
+
+    weight: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    """Of two principals that ask without pause, the one with twice the weight gets twice the time of the workers."""
+
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
+    """Whose requests go first: the higher number. A lower one still gets a tenth of the time while it waits. (The V2
+    parameter `priority` is another thing: it orders the requests of its own caller.)"""
+
+
 class SignerSettings(Settings):
     """Somebody whose signature makes a model's code trusted."""
 

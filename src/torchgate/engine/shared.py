@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.clock import Clock
 from torchgate.engine.client_ids import ClientIds
+from torchgate.engine.ratings import Ratings
 
 
 def _nobody_listens(event: LifecycleEvent) -> None:
@@ -24,6 +25,7 @@ class Shared:
         batch_ids: so that an id is unique in this process.
         activations: numbers each loading of a version.
         client_ids: of the requests of all versions: a caller need not say to which model it spoke.
+        ratings: what a principal's roles are worth in each queue.
         on_lifecycle: told of what an auditor wants to know besides requests.
     """
 
@@ -31,4 +33,5 @@ class Shared:
     batch_ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     activations: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     client_ids: ClientIds = field(default_factory=ClientIds)
+    ratings: Ratings = field(default_factory=Ratings)
     on_lifecycle: Callable[[LifecycleEvent], None] = _nobody_listens

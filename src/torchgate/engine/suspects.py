@@ -32,10 +32,11 @@ class Suspects:
         circuits: of the version.
         on_answer: given a suspect that has proven harmless, alone, and its answer.
         on_open: given the key of a principal whose circuit opens.
+        on_over: given each that was lost, once, and the seconds that its second run took; 0 where it had none.
         clock: monotonic.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it needs, each once, by keyword
         self,
         artifact: Artifact,
         hand_over: HandOver,
@@ -43,6 +44,7 @@ class Suspects:
         *,
         on_answer: Callable[[Sequence[Waiting], BatchAnswer], None],
         on_open: Callable[[str], None],
+        on_over: Callable[[Waiting, float], None],
         clock: Clock,
     ) -> None:
         self._artifact = artifact
@@ -50,6 +52,7 @@ class Suspects:
         self._circuits = circuits
         self._on_answer = on_answer
         self._on_open = on_open
+        self._on_over = on_over
         self._clock = clock
         self._lines: tuple[deque[_Suspect], ...] = (deque(), deque(), deque())
         self._task: asyncio.Task[None] | None = None
@@ -63,6 +66,7 @@ class Suspects:
         bill_lost(batch, self._artifact, self._clock())
         if self._end is not None or not self._artifact.idempotent:
             let_go(batch)
+            self._over(batch)
             fail(batch, self._end or guilty(self._artifact, lost))
             if self._end is not None:
                 return
@@ -94,6 +98,7 @@ class Suspects:
             while line:
                 waiting = line.popleft().waiting
                 waiting.slot.let_go()
+                self._over([waiting])
                 judge(waiting, "unknown")
                 waiting.fail(error)
 
@@ -120,11 +125,14 @@ class Suspects:
                 # The back end may take what ran the harmless for other work: what comes now may end it.
                 await asyncio.sleep(0)
             rank = now_rank
+            started_at = self._clock()
             try:
                 await self._try(suspect, can_wait=rank > _UNSUSPICIOUS)
             finally:
                 suspect.waiting.slot.let_go()
                 judge(suspect.waiting, "unknown")  # where it was not judged before
+                # An answer says what it took; the guilty pays for all the time that it kept a worker.
+                self._on_over(suspect.waiting, suspect.waiting.timing.run_s or self._clock() - started_at)
         self._task = None
 
     def _next(self) -> _Suspect | None:
@@ -163,6 +171,10 @@ class Suspects:
             judge(waiting, "innocent")
             self._on_answer([waiting], answer)
             self._judge(suspect.harmless())
+
+    def _over(self, batch: Sequence[Waiting]) -> None:
+        for waiting in batch:
+            self._on_over(waiting, 0.0)
 
     def _judge(self, guilty_key: str | None) -> None:
         """A request of this principal ended what ran it."""

@@ -15,6 +15,7 @@ from torchgate.engine.trial import Trial
 
 if TYPE_CHECKING:
     from torchgate.engine.compute_bill import LostTime
+    from torchgate.engine.turns import Turn
 
 ShapeKey = tuple[tuple[int, ...], ...]
 
@@ -43,8 +44,8 @@ class Waiting:
     """
 
     __slots__ = (
-        "accepted_at", "answer", "charge", "is_queued", "lost_time", "memory", "place", "place_at", "request",
-        "shape_key", "slot", "started_at", "timing", "trial",
+        "accepted_at", "answer", "charge", "cost_s", "is_queued", "lost_time", "memory", "paid_s", "place", "request",
+        "shape_key", "slot", "started_at", "timing", "trial", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -68,7 +69,9 @@ class Waiting:
         self.lost_time: LostTime | None = None  # of its batch, where that was lost
         self.is_queued = False
         self.place = 0
-        self.place_at = 0.0
+        self.turn: Turn | None = None
+        self.cost_s = 0.0  # estimated, from the moment when it was taken for a batch
+        self.paid_s = 0.0  # by its tier, for the batch that it leads
         self.trial: Trial | None = None
 
     def fail(self, error: TorchgateError) -> None:

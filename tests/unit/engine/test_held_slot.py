@@ -23,7 +23,7 @@ def memory_and_piece() -> tuple[SectionMemory, SectionPiece]:
 def test_memory_of_a_caller_who_went_is_kept_for_the_batch_that_may_read_it() -> None:
     """Between `hold` and `let_go` no other request is given it."""
     memory, piece = memory_and_piece()
-    held = HeldSlot(piece)
+    held = HeldSlot(piece, lambda: None)
     held.hold()
     held.release()
     assert memory.free_bytes == 4096 - 64
@@ -34,7 +34,7 @@ def test_memory_of_a_caller_who_went_is_kept_for_the_batch_that_may_read_it() ->
 def test_memory_is_given_back_once_however_often_it_is_released() -> None:
     """A second release frees nothing that is somebody else's by then."""
     memory, piece = memory_and_piece()
-    held = HeldSlot(piece)
+    held = HeldSlot(piece, lambda: None)
     held.release()
     held.release()
     held.hold()

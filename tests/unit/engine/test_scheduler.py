@@ -239,13 +239,14 @@ async def test_the_queue_is_bounded_in_requests():
 async def test_announced_bytes_are_bounded_at_the_door():
     """A client that announces much and sends nothing holds bytes, and no more than there are."""
     engine = await started(InProcessBackEnd())  # 512 KiB for inputs
-    permits = [await engine.admit(OWNER, person("eve"), 200_000) for _ in range(2)]
-    with pytest.raises(Overloaded):
-        await engine.admit(OWNER, person("eve"), 200_000)
-    permits[0].release()
-    permits[0].release()
-    (await engine.admit(OWNER, person("ada"), 200_000)).release()
-    permits[1].release()
+    permits = [await engine.admit(OWNER, person("eve"), 50_000) for _ in range(7)]  # three quarters
+    with pytest.raises(Overloaded, match="stay free for others"):
+        await engine.admit(OWNER, person("eve"), 50_000)
+    (await engine.admit(OWNER, person("ada"), 50_000)).release()
+    for permit in permits:
+        permit.release()
+        permit.release()
+    assert engine._versions[OWNER].room.held_bytes == 0
     await engine.stop(1)
 
 
@@ -445,3 +446,42 @@ async def test_every_answer_belongs_to_its_question_through_cancels_and_deaths()
     await engine.stop(1)
     room = engine._versions[OWNER].room
     assert (room.held_bytes, room.coming, engine._versions[OWNER].permits) == (0, 0, 0)
+
+
+async def test_a_full_queue_refuses_whoever_fills_it_and_never_the_innocent():
+    """Eve has taken every place; Ada comes, is answered, and Eve's last request is told to come back."""
+    gate = asyncio.Event()
+    back_end = InProcessBackEnd(gate=gate)
+    engine = await started(back_end, settings=EngineSettings(section_bytes=1 << 20, max_queue_requests=20))
+    running = asyncio.create_task(ask(engine, [0], "eve"))
+    await until(lambda: len(back_end.ran) == 1)
+    flood = [asyncio.create_task(ask(engine, [number], "eve")) for number in range(20)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="than you"):
+        await ask(engine, [1], "eve")
+    innocent = [asyncio.create_task(ask(engine, [number], "ada")) for number in range(3)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(running, *innocent)
+    ended = await asyncio.gather(*flood, return_exceptions=True)
+    refused = [one for one in ended if isinstance(one, Overloaded)]
+    assert len(refused) == 3
+    assert ended[17:] == refused, "the newest"
+    assert all(one.retry_after_s for one in refused)
+    await engine.stop(1)
+
+
+async def test_memory_of_a_caller_who_went_counts_until_no_run_can_read_it():
+    """Eve cancels what runs: its bytes are not free, and she can't pile up more than her part by it."""
+    gate = asyncio.Event()
+    back_end = InProcessBackEnd(gate=gate)
+    engine = await started(back_end)
+    asked = asyncio.create_task(ask(engine, [1], "eve"))
+    await until(lambda: len(back_end.ran) == 1)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    room = engine._versions[OWNER].room
+    assert room.held_bytes > 0
+    gate.set()
+    await until(lambda: room.held_bytes == 0)
+    await engine.stop(1)
