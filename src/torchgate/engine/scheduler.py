@@ -22,7 +22,7 @@ from torchgate.engine.ratings import Ratings
 from torchgate.engine.repository import Repository
 from torchgate.engine.served_version import ServedVersion
 from torchgate.engine.settings import EngineSettings, ShareSettings
-from torchgate.engine.shared import Shared
+from torchgate.engine.shared import Shared, nobody_listens
 from torchgate.engine.trusted_code import Examined, nothing_signed
 
 _log = logging.getLogger("torchgate.engine")
@@ -63,12 +63,7 @@ class Scheduler:
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
         read: Callable[[str], Catalog | None] = lambda _: None,
     ) -> None:
-        ratings = Ratings(shares)
-        self._shared = (
-            Shared(clock, ratings=ratings)
-            if on_lifecycle is None
-            else Shared(clock, ratings=ratings, on_lifecycle=on_lifecycle)
-        )
+        self._shared = Shared(clock, ratings=Ratings(shares), on_lifecycle=on_lifecycle or nobody_listens)
         self._back_end = back_end
         self._digest = digest
         self._examine_signed = examine_signed

@@ -12,8 +12,8 @@ from torchgate.engine.client_ids import ClientIds
 from torchgate.engine.ratings import Ratings
 
 
-def _nobody_listens(event: LifecycleEvent) -> None:
-    pass
+def nobody_listens(event: LifecycleEvent) -> None:
+    """What `on_lifecycle` is where nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -34,4 +34,4 @@ class Shared:
     activations: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     client_ids: ClientIds = field(default_factory=ClientIds)
     ratings: Ratings = field(default_factory=Ratings)
-    on_lifecycle: Callable[[LifecycleEvent], None] = _nobody_listens
+    on_lifecycle: Callable[[LifecycleEvent], None] = nobody_listens
