@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -91,7 +92,7 @@ def test_a_request_of_the_largest_size_takes_no_more_than_its_share():
         rig.run()
     assert rig.used["ada"] >= 0.3 * rig.used["eve"]
     waits = [index for index, batch in enumerate(rig.batches) if "ada" in batch]
-    assert max(later - earlier for earlier, later in zip(waits, waits[1:], strict=False)) <= 2
+    assert max(later - earlier for earlier, later in itertools.pairwise(waits)) <= 2
 
 
 def test_a_shape_for_each_request_gets_no_more_time_than_others():
