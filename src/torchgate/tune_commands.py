@@ -60,7 +60,7 @@ def tune_model(parsed: argparse.Namespace) -> int:
         catalog, _ = read_catalog(settings.models)
         entry = wanted_entry(parsed.model, catalog)
         with tempfile.TemporaryDirectory(prefix="torchgate-tune-", ignore_cleanup_errors=True) as scratch:
-            artifact = _examined(entry, configuration, settings)
+            artifact = _examined(entry, configuration, settings, Path(scratch) / "copies")
             others = [one.artifact for one in catalog.entries.values() if not one.mistake]
             threads = artifact.threads or _threads(settings, others)
             order = _order(artifact, Path(scratch), parsed.seconds)
@@ -75,14 +75,12 @@ def tune_model(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _examined(entry: CatalogEntry, configuration: Configuration, settings: TorchgateSettings) -> Artifact:
+def _examined(entry: CatalogEntry, configuration: Configuration, settings: TorchgateSettings, copies: Path) -> Artifact:
     """The version as a server would load it: measuring runs its code."""
     if entry.is_code_allowed:
         return entry.artifact
-    private_folders = operating_system()[2]
-    private_folders.make_private(settings.state.folder)
     trust = Trust(settings.models, configuration.file.parent)
-    signed = SignedCode(trust, settings.state.folder / "tuning", private_folders.make_private)
+    signed = SignedCode(trust, copies, operating_system()[2].make_private)
     return msgspec.structs.replace(entry.artifact, folder=signed.examine(entry).folder)
 
 
@@ -129,7 +127,7 @@ class _Tuner:
 
     def channel_closed(self) -> None:
         """It has ended."""
-        self._fail("the process ended before it was done. Is there enough memory?")
+        self._fail("the process ended before it was done; maybe there was not enough memory")
 
     def output(self, data: bytes) -> None:
         """What it printed; shown only where it fails."""
@@ -210,7 +208,9 @@ def _say(entry: CatalogEntry, done: TuneDone, *, is_json: bool, is_written: bool
             say(line)
     if is_written:
         note(f"\nwrote [tuned.{ref.version}] into {Path(entry.artifact.folder).parent / SETTINGS_FILE}")
-        if (Path(entry.artifact.folder) / SIGNATURE_FILE).exists():
+        before = entry.artifact.tuned
+        is_changed = done.tuned.choice != "eager" or (before is not None and before.choice != "eager")
+        if is_changed and (Path(entry.artifact.folder) / SIGNATURE_FILE).exists():
             note(f"What a signature of {ref} covers has changed with it; sign it again: torchgate models sign {ref}")
 
 
