@@ -18,11 +18,10 @@ from torchgate.engine.digest import DigestRefused
 from torchgate.engine.leaving import Leaving
 from torchgate.engine.served_models import ServedModels
 from torchgate.engine.served_version import ServedVersion
-from torchgate.engine.succession import Plan, Succession
+from torchgate.engine.succession import REPLACED, Plan, Succession
 
 _log = logging.getLogger("torchgate.engine")
 
-_REPLACED = "another loading of it has taken its place"
 _FOLDER_GONE = "its folder is gone"
 
 
@@ -169,7 +168,7 @@ class CatalogChanges:
             self._models.forget(one.ref)
         self._models.settle(name)
         for one in plan.retired:
-            self._leaving.begin(one, _REPLACED)
+            self._leaving.begin(one, REPLACED)
         for one in plan.vanished:
             self._leaving.begin(one, _FOLDER_GONE)
         loaded = tuple(one.ref.version for one in plan.fresh)

@@ -44,6 +44,10 @@ class MemoryBudget:
         """Count a loading from now on."""
         self._held[activation] = (ref, length)
 
+    def holds(self, activation: int) -> bool:
+        """Whether it is counted."""
+        return activation in self._held
+
     def give_back(self, activation: int) -> None:
         """It is gone. Safe to call twice."""
         self._held.pop(activation, None)

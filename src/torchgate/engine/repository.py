@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.back_end import BackEnd
-from torchgate.contract.errors import TorchgateError
+from torchgate.contract.errors import TorchgateError, Unavailable
 from torchgate.contract.inference import ModelChange
 from torchgate.engine.bring_up import BringUp
 from torchgate.engine.catalog import Catalog, CatalogEntry
@@ -138,15 +138,15 @@ class Repository:
 
     async def load(self, name: str, version: str | None, *, by: str, force: bool) -> ModelChange:
         """As contract.inference.Engine says; goes on when its caller gives up."""
-        return await asyncio.shield(self._begin(self._changes.load(name, version, by=by, force=force)))
+        return await self._carried_out(self._changes.load(name, version, by=by, force=force))
 
     async def unload(self, name: str, version: str | None, *, by: str) -> ModelChange:
         """As contract.inference.Engine says; goes on when its caller gives up."""
-        return await asyncio.shield(self._begin(self._changes.unload(name, version, by=by)))
+        return await self._carried_out(self._changes.unload(name, version, by=by))
 
     async def refresh(self, name: str, *, by: str) -> ModelChange:
         """As Scheduler says."""
-        return await asyncio.shield(self._begin(self._changes.load(name, None, by=by, only_changed=True)))
+        return await self._carried_out(self._changes.load(name, None, by=by, only_changed=True))
 
     async def forget(self, name: str, *, by: str) -> None:
         """As CatalogChanges says."""
@@ -184,6 +184,20 @@ class Repository:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    async def _carried_out(self, change: Coroutine[Any, Any, ModelChange]) -> ModelChange:
+        """What came of a change, which goes on when its caller gives up.
+
+        Raises:
+            Unavailable: the server stops, and the change was given up. And what the change raises.
+        """
+        task = self._begin(change)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise Unavailable("This server is stopping; the change was given up.", retry_after_s=10.0) from None
+            raise
 
     def _changed(self, version: ServedVersion, is_news: bool) -> None:
         self._has_warmed = self.is_warm

@@ -17,6 +17,9 @@ from torchgate.engine.served_version import ServedVersion
 
 _log = logging.getLogger("torchgate.engine")
 
+REPLACED = "another loading of it has taken its place"
+"""The reason of a loading that has to go."""
+
 _RETRY_REPLACED_S = 5.0
 """Told to callers of a model that is being replaced and has no room for more of them to wait."""
 
@@ -122,7 +125,8 @@ class Succession:
         """
         fresh = plan.fresh[0]
         name = fresh.ref.name
-        before = [one for one in self._models.of(name) if one.description.state == "ready"]
+        before = [one for one in self._models.of(name) if self._budget.holds(one.artifact.activation)]
+        served = [one for one in before if one.description.state == "ready"]
         if self._does_not_fit(plan, freed_bytes=sum(one.entry.memory_bytes for one in before)):
             return
         over = self._hand_overs[name] = asyncio.Event()
@@ -135,7 +139,7 @@ class Succession:
                 self._budget.give_back(fresh.artifact.activation)
                 plan.fresh.clear()
                 plan.failed[fresh.ref.version] = reason
-                for one in before:
+                for one in served:
                     await self._bring_back(one, fresh, reason)
             self._models.settle(name)
         finally:
@@ -149,7 +153,7 @@ class Succession:
         if current is not None and current is not one and current.description.state == "ready":
             current.notice(f"what lies on disk now is not served: {reason}")
             return
-        self._models.put(one)
+        self._show(one)
         one.change("failed", reason, 0)
 
     def _does_not_fit(self, plan: Plan, *, freed_bytes: int) -> bool:
@@ -166,7 +170,13 @@ class Succession:
         self._budget.take(one.artifact.activation, one.ref, one.entry.memory_bytes)
         current = self._models.versions.get(one.ref)
         if current is None or current.description.state != "ready":
-            self._models.put(one)
+            self._show(one)
+
+    def _show(self, one: ServedVersion) -> None:
+        """Put it in the place of one that does not serve; a failed one may have memory still, which goes."""
+        old = self._models.put(one)
+        if old is not None and old is not one and old.description.state not in ("unloading", "unloaded"):
+            self._leaving.begin(old, REPLACED)
 
     async def _bring_back(self, one: ServedVersion, failed: ServedVersion, reason: str) -> None:
         """Load again what gave way in vain: from the same files, or not at all."""

@@ -13,7 +13,7 @@ from tests.rigs.changing_models import ChangingModels
 from tests.rigs.engine_questions import ask, number_request, person, until
 
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.errors import Conflict, LoadFailed, ModelNotReady, Overloaded, UnknownModel
+from torchgate.contract.errors import Conflict, LoadFailed, ModelNotReady, Overloaded, Unavailable, UnknownModel
 from torchgate.contract.inference import ModelChange
 
 OWNER = ModelRef("owner", "1")
@@ -452,3 +452,27 @@ async def test_stopping_ends_what_is_leaving(models: ChangingModels):
     await engine.stop(0.01)
     assert models.back_end.versions == {}
     permit.release()
+
+
+async def test_a_version_that_failed_while_it_served_gives_way_to_a_load(models: ChangingModels):
+    """Its workers died too often; the back end would try again, and still has its memory."""
+    models.write("1")
+    engine = await models.start()
+    before = models.description()
+    models.back_end.versions[before.activation].listener("failed", "its workers died 11 times", 0)
+    assert models.description().state == "failed"
+    assert (await engine.load("owner", None, by="ops")).loaded == ("1",)
+    await ask(engine, [1])
+    await until(lambda: list(models.back_end.versions) == [models.description().activation])
+    assert engine._repository._budget._held.keys() == models.back_end.versions.keys()
+
+
+async def test_a_change_that_a_stop_ends_says_so(models: ChangingModels):
+    models.write("1")
+    engine = await models.start()
+    models.back_end.loading = asyncio.Event()
+    loading = asyncio.create_task(engine.load("owner", None, by="ops", force=True))
+    await until(lambda: bool(engine._repository._budget._held) and len(engine._repository._budget._held) == 2)
+    await engine.stop(0.1)
+    with pytest.raises(Unavailable, match="stopping"):
+        await loading
