@@ -40,6 +40,8 @@ class Artifact(msgspec.Struct, frozen=True):
         fingerprint: engine.digest.fingerprint of the folder as it was vouched for: what it has become since must not be
             loaded beside it; empty: unknown.
         tuned: how it runs fastest, as `models tune` found.
+        device_weight: of two versions that want the same device without pause, the one with twice the weight gets
+            twice as much of its time.
         activation: number of this loading, unique in this process: two of one version may stand side by side while one
             replaces the other, each with memory and replicas of its own.
     """
@@ -61,6 +63,7 @@ class Artifact(msgspec.Struct, frozen=True):
     warm_up: int = 1
     fingerprint: str = ""
     activation: int = 0
+    device_weight: float = 1.0
     tuned: Tuned | None = None
 
 

@@ -14,6 +14,7 @@ from torchgate.engine.alarm import Alarm
 from torchgate.engine.batcher import Batcher
 from torchgate.engine.callers import Callers
 from torchgate.engine.circuits import Circuits
+from torchgate.engine.devices import DeviceUser, Started
 from torchgate.engine.hand_over import HandOver, fail, let_go, scatter
 from torchgate.engine.held_slot import HeldSlot
 from torchgate.engine.places import Places
@@ -55,7 +56,6 @@ class Dispatcher:
     ) -> None:
         self._artifact = artifact
         self._ref = artifact.ref
-        self._activation = artifact.activation
         self._back_end = back_end
         self._room = room
         self._clock = clock = shared.clock
@@ -76,6 +76,7 @@ class Dispatcher:
         self._open_inputs = open_inputs(artifact.signature)
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(self._pump)
+        self._device, self._user = shared.devices.of(artifact), DeviceUser(artifact, artifact.device_weight, self._pump)
         self._unbegun = 0  # batches whose task has not reached the back end yet
         self.statistics = Statistics()
 
@@ -86,8 +87,8 @@ class Dispatcher:
 
     def retry_after_s(self) -> float:
         """What to tell those who are refused."""
-        replicas = max(1, self._artifact.replicas)
-        return retry_after_s(self.waiting, self.statistics.mean_run_s, self.statistics.mean_requests, replicas)
+        known = self.statistics
+        return retry_after_s(self.waiting, known.mean_run_s, known.mean_requests, self._artifact.replicas)
 
     async def run(
         self, request: InferenceRequest, slot: HeldSlot, trial: Trial | None = None, charge: Charge | None = None
@@ -149,6 +150,7 @@ class Dispatcher:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._suspects.close(error)
+        self._device.leave(self._user)
 
     def _put(self, waiting: Waiting, trial: Trial | None, now: float) -> None:
         """Into the queue, or where it can hurt nobody."""
@@ -167,45 +169,54 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Hand over batches while one is due and a replica is free."""
-        while self._batcher.requests and self._back_end.free_replicas(self._activation) > self._unbegun:
+        while self._batcher.requests and self._back_end.free_replicas(self._artifact.activation) > self._unbegun:
             now = self._clock()
             due_at = self._batcher.due_at(company_is_coming=self._room.coming > 0)
             if due_at is not None and due_at > now:
                 self._alarm.after(due_at - now)  # a new head waits longer than an old one: it is never set too late
                 return
+            if not self._device.may_start(self._user):
+                return  # called again when it is its turn
             batch, expired = self._batcher.take(now)
             for waiting in expired:
                 waiting.fail(too_late(self._ref, waiting.request))
+            for waiting in batch:
+                waiting.slot.hold()
             if batch:
-                for waiting in batch:
-                    waiting.slot.hold()
                 self._unbegun += 1
-                self._start(self._run(batch, now))
+                self._start(self._run(batch, now, self._device.start(self._user)))
 
     def _start(self, batch: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(batch)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, batch: list[Waiting], now: float) -> None:
+    async def _run(self, batch: list[Waiting], now: float, started: Started) -> None:
         self._unbegun -= 1
         try:
             answer = await self._hand_over.run(batch, now)
         except BatchLost as lost:
             self._suspects.add_lost(batch, lost)
-            self.wake()
+            self._next_batch(started, self._clock() - now)
             return
         except Exception as error:  # noqa: BLE001 - whatever a back end raises, the callers must hear of it
             self._batcher.settle(batch, 0.0)
-            self.wake()
+            self._next_batch(started, 0.0)
             let_go(batch)
             fail(batch, unexpected(error))
             return
         let_go(batch)
-        self._batcher.settle(batch, answer.collate_s + answer.predict_s + answer.split_s)
+        used_s = answer.collate_s + answer.predict_s + answer.split_s
+        self._batcher.settle(batch, used_s)
         # First the next batch, then these answers: the worker should not wait while we encode.
-        self._pump()
+        self._next_batch(started, used_s)
         self._answered(batch, answer)
+
+    def _next_batch(self, started: Started, used_s: float) -> None:
+        """One has left the device: the next may be ours or another version's."""
+        self._device.end(self._user, started, used_s)
+        self._pump()
+        self._device.pass_on(self._user)
 
     def _answered(self, batch: Sequence[Waiting], answer: BatchAnswer) -> None:
         self.statistics.batch_done(batch, answer, self._clock() - batch[0].started_at)

@@ -155,6 +155,10 @@ class ModelSettings(Settings):
     """`beside`: a new version warms while the old one serves. `hand_over`: where memory has room for one alone, the old
     one goes first, and requests wait; then no more than one version of the model is loaded at any time."""
 
+    device_weight: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    """What the model is worth where several want the same device and it has no room for all: of two that always want
+    it, the one with twice the weight gets twice as much of its time."""
+
     parameters: Annotated[dict[str, object], Field(default_factory=dict)]
     """Free settings for the author's `load`."""
 

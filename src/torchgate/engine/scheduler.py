@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torchgate.contract.inference import ModelChange, ModelDescription, ModelSta
 from torchgate.contract.principal import Principal
 from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.engine.catalog import Catalog, CatalogEntry
+from torchgate.engine.devices import Devices
 from torchgate.engine.digest import folder_digest
 from torchgate.engine.permit import EnginePermit
 from torchgate.engine.quotas import Quotas
@@ -63,7 +65,9 @@ class Scheduler:
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
         read: Callable[[str], Catalog | None] = lambda _: None,
     ) -> None:
-        self._shared = Shared(clock, ratings=Ratings(shares), on_lifecycle=on_lifecycle or nobody_listens)
+        devices = Devices(settings.threads or os.cpu_count() or 1)
+        told = on_lifecycle or nobody_listens
+        self._shared = Shared(clock, ratings=Ratings(shares), devices=devices, on_lifecycle=told)
         self._back_end = back_end
         self._digest = digest
         self._examine_signed = examine_signed

@@ -485,3 +485,24 @@ async def test_memory_of_a_caller_who_went_counts_until_no_run_can_read_it():
     gate.set()
     await until(lambda: room.held_bytes == 0)
     await engine.stop(1)
+
+
+async def test_versions_that_find_no_room_on_the_device_take_turns():
+    """One thread for all: while a batch of one version runs, the other's waits; then it is its turn."""
+    gate = asyncio.Event()
+    back_end = InProcessBackEnd(gate=gate)
+    settings = EngineSettings(section_bytes=1 << 20, threads=1)
+    engine = await started(back_end, "owner", "once", settings=settings)
+    asked = [asyncio.create_task(ask(engine, [1], model="owner"))]
+    await until(lambda: len(back_end.ran) == 1)
+    asked += [asyncio.create_task(ask(engine, [2], model=model)) for model in ("once", "owner", "once")]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(back_end.ran) == 1
+    gate.set()
+    await asyncio.gather(*asked)
+    assert {item.request.inputs[0].name for batch in back_end.ran for item in batch.items} == {"number"}
+    with pytest.raises(WorkerDied):
+        await ask(engine, [DIES], model="once")
+    await ask(engine, [3], model="owner")
+    await engine.stop(1)
