@@ -133,8 +133,7 @@ class Metrics:
             value=self._refusals,
         )  # fmt: skip
         yield from _model_metrics(self._models())
-        if self._quotas:
-            yield from _quota_metrics(self._quotas)
+        yield from _quota_metrics(self._quotas)
         if self._audit is not None:
             yield from _audit_metrics(self._audit())
 
