@@ -17,13 +17,17 @@ class Charge:
         clock: monotonic.
     """
 
-    __slots__ = ("_bytes", "_clock", "_holdings", "_is_over", "_is_refunded", "_rows")
+    __slots__ = ("_bytes", "_clock", "_has_bytes", "_has_rows", "_holdings", "_is_over", "_is_refunded", "_rows")
 
     def __init__(self, holdings: Sequence[Holding], request_bytes: int, clock: Clock) -> None:
         self._holdings = holdings
         self._bytes = request_bytes
         self._clock = clock
         self._rows = 0
+        self._has_bytes = self._has_rows = False
+        for holding in holdings:
+            self._has_bytes |= holding.request_bytes is not None
+            self._has_rows |= holding.rows is not None
         self._is_over = False
         self._is_refunded = False
 
@@ -34,11 +38,13 @@ class Charge:
             QuotaExceeded: these are more, and there is no room for them now; then nothing was exchanged.
             BodyTooLarge: there never will be.
         """
+        if not self._has_bytes:
+            return
         changes = [(holding, bucket) for holding in self._holdings if (bucket := holding.request_bytes) is not None]
         for holding, bucket in changes:  # also where as many were announced: then only what there ever is was taken
             if length > bucket.capacity:
                 raise holding.quota.never("request_bytes_per_minute", length)
-        if not changes or length == self._bytes:
+        if length == self._bytes:
             return
         now, short = self._clock(), []
         for holding, bucket in changes:
@@ -57,9 +63,9 @@ class Charge:
             QuotaExceeded: there is no room for them now; then none were taken.
             BodyTooLarge: there never will be.
         """
-        changes = [(holding, bucket) for holding in self._holdings if (bucket := holding.rows) is not None]
-        if not changes:
+        if not self._has_rows:
             return
+        changes = [(holding, bucket) for holding in self._holdings if (bucket := holding.rows) is not None]
         now, short = self._clock(), []
         for holding, bucket in changes:
             if rows > bucket.capacity:
