@@ -211,7 +211,7 @@ async def test_a_cancelled_run_ends_no_worker_and_the_next_caller_is_served(engi
     before = {process.pid for process in worker_processes()}
     running = asyncio.create_task(ask(engine, [HANGS], "eve", client_ids=("job",)))
     dispatcher = engine._versions[OWNER].dispatcher
-    await until(lambda: engine._back_end.free_replicas(dispatcher._activation) == 0)
+    await until(lambda: engine._back_end.free_replicas(dispatcher._artifact.activation) == 0)
     assert await engine.cancel("eve", "job") == 1
     with pytest.raises(Cancelled):
         await running
