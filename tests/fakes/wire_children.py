@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 from torchgate.contract.os_services import ChannelReceiver, ChildSpec, Section
 from torchgate.contract.tensors import PlacedTensor
+from torchgate.contract.worker_limits import Enforcement, WorkerLimits
 from torchgate.contract.worker_wire import (
     PROTOCOL_VERSION,
     Frames,
@@ -59,6 +60,8 @@ class WireChild:
         self.pid = pid
         self.section: Section | None = None
         self.is_killed = False
+        self.limits: WorkerLimits | None = None
+        self.limit_refusal: OSError | None = None
         self.heard: list[ToWorker] = []
         self._receiver = receiver
         self._script = script
@@ -74,6 +77,12 @@ class WireChild:
     def hand_over(self, section: Section) -> int:
         self.section = section
         return 7
+
+    def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
+        if self.limit_refusal is not None:
+            raise self.limit_refusal
+        self.limits = limits
+        return (Enforcement("memory_bytes", "rlimit"),) if limits.memory_bytes else ()
 
     def kill(self) -> None:
         self.is_killed = True

@@ -16,6 +16,7 @@ from torchgate.contract.inference import InferenceRequest, ModelState
 from torchgate.contract.os_services import Place
 from torchgate.contract.tensors import PlacedTensor, Signature
 from torchgate.contract.tuning import Tuned
+from torchgate.contract.worker_limits import WorkerLimits
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -30,6 +31,7 @@ class Artifact(msgspec.Struct, frozen=True):
         signature: inputs and outputs.
         max_batch_size: rows; 0: no batches.
         replicas: workers that hold a copy.
+        limits: of each worker, beyond its threads.
         threads: CPU threads of each, or 0: an equal share of the machine.
         device: `cpu`, `cuda`, `cuda:0` …
         parameters: free settings of model.toml for the author's `load`.
@@ -56,6 +58,7 @@ class Artifact(msgspec.Struct, frozen=True):
     replicas: int = 1
     threads: int = 0
     device: str = "cpu"
+    limits: WorkerLimits = WorkerLimits()
     parameters: Mapping[str, object] = msgspec.field(default_factory=dict)
     load_timeout_s: float = 120.0
     max_run_s: float = 30.0

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import msgspec
 
+from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+
 
 class Section(Protocol):
     """Memory shared between processes, without a name in any file system."""
@@ -78,6 +80,14 @@ class Child(Protocol):
 
     def hand_over(self, section: Section) -> int:
         """Give the child access to a section; returns the token by which its WorkerEnd opens it."""
+        ...
+
+    def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
+        """Hold it, and what it starts from here on, to its limits; says for each that is set how it is held.
+
+        Raises:
+            OSError: one could not be set that this system knows, or the child is gone.
+        """
         ...
 
     def kill(self) -> None:

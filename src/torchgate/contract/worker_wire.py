@@ -51,6 +51,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     section_token: int
     section_length: int
     idempotent: bool
+    device_memory_fraction: float = 0.0
     tuned: Tuned | None = None
 
 

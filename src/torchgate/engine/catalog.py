@@ -242,6 +242,7 @@ def _artifact(ref: ModelRef, folder: Path, settings: ModelSettings, kind_and_ent
         threads=settings.threads,
         device=settings.device,
         device_weight=settings.device_weight,
+        limits=settings.resources.limits(),
         parameters=settings.parameters,
         load_timeout_s=settings.limits.load_timeout_s,
         max_run_s=settings.limits.max_run_s,

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, Slot, StateListener
 from torchgate.contract.clock import Clock, monotonic_s
@@ -87,6 +89,9 @@ class LocalWorkers:
             reason = f"no shared memory of engine.section_bytes = {self._settings.section_bytes}: {error}"
             listener("failed", reason, 0)
             return
+        if not artifact.limits.memory_bytes:
+            limits = msgspec.structs.replace(artifact.limits, memory_bytes=self._settings.worker_max_memory_bytes)
+            artifact = msgspec.structs.replace(artifact, limits=limits)
         replicas = self._versions[artifact.activation] = Replicas(
             VersionWorkers(
                 artifact,

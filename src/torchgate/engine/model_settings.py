@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from torchgate.contract.settings_file import Settings
 from torchgate.contract.tensors import DATATYPES, FLOATS, MAX_ELEMENTS, MAX_RANK, Signature, TensorSpec
 from torchgate.contract.tuning import Choice, Tuned
+from torchgate.contract.worker_limits import WorkerLimits
 
 Format = Literal["class", "export", "torchscript", "aoti"]
 Dimension = Annotated[int, Field(ge=-1, le=MAX_ELEMENTS)]
@@ -122,6 +123,38 @@ class TunedSettings(Settings):
         return Tuned(self.choice, self.torch, self.machine, self.made_of, self.package_sha256)
 
 
+class ResourcesSettings(Settings):
+    """What each worker may take of the machine; the operating system holds it to that where it can, and the log says
+    where it can't. Accidents end here; code that means harm has all rights of the server's account.
+    """
+
+    max_memory_bytes: Annotated[int, Field(ge=256 << 20, le=1 << 50)] | None = None
+    """Memory that a worker may commit, about 250 MB for torch itself included; a model that asks for more gets an
+    error. Absent: engine.worker_max_memory_bytes. Linux holds each process of a worker to it, Windows all together."""
+
+    max_processes: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Processes that a worker may be, itself included. Held on Windows alone."""
+
+    processors: Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], Field(max_length=1024)] = ()
+    """Numbers of the processors that it may run on, from 0; empty: all. Windows: 0 to 63."""
+
+    max_cpu_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Of all processors of the machine together. Held on Windows alone; on Linux use `threads` and `processors`."""
+
+    device_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Part of its CUDA device's memory that torch's allocator may give out in one worker."""
+
+    def limits(self) -> WorkerLimits:
+        """As the other rooms know them."""
+        return WorkerLimits(
+            memory_bytes=self.max_memory_bytes or 0,
+            processes=self.max_processes or 0,
+            processors=self.processors,
+            cpu_percent=self.max_cpu_percent or 0,
+            device_memory_fraction=self.device_memory_fraction or 0.0,
+        )
+
+
 class ModelSettings(Settings):
     """All of model.toml."""
 
@@ -173,6 +206,7 @@ class ModelSettings(Settings):
 
     batching: BatchingSettings = BatchingSettings()
     limits: LimitsSettings = LimitsSettings()
+    resources: ResourcesSettings = ResourcesSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
     tuned: Annotated[dict[str, TunedSettings], Field(default_factory=dict)]
     """Version → what `torchgate models tune` found for it."""

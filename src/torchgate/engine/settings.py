@@ -29,6 +29,10 @@ class EngineSettings(Settings):
     """CPU threads for all workers together; 0: as many as the machine has processors. Each worker of a model that does
     not say its own number gets an equal share, at least 1."""
 
+    worker_max_memory_bytes: Annotated[int, Field(ge=0, le=1 << 50)] = 0
+    """Memory that one worker may commit, in bytes, where its model.toml says no `resources.max_memory_bytes`; 0: no
+    limit."""
+
     start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """How long a worker may take until torch is imported, in seconds."""
 

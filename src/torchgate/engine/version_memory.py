@@ -67,6 +67,7 @@ class VersionMemory:
             signature=artifact.signature,
             max_batch_size=artifact.max_batch_size,
             device=artifact.device,
+            device_memory_fraction=artifact.limits.device_memory_fraction,
             parameters=artifact.parameters,
             warm_up=artifact.warm_up,
             section_token=child.hand_over(self._section),

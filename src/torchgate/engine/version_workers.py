@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchLost
-from torchgate.contract.worker_wire import LoadFailed, WireError
+from torchgate.contract.os_services import Child
+from torchgate.contract.worker_wire import Load, LoadFailed, WireError
 from torchgate.engine.current_run import WorkerEnded
 from torchgate.engine.digest import fingerprint
 from torchgate.engine.running_batch import PlacedBatch
@@ -47,6 +48,7 @@ class VersionWorkers:
         self._standbys = standbys
         self._threads = threads
         self._generations = generations
+        self._is_limit_told = False
         self._stopping: set[asyncio.Task[None]] = set()
 
     def request(self, *, is_urgent: bool = False) -> asyncio.Future[WorkerProcess]:
@@ -69,12 +71,25 @@ class VersionWorkers:
         """
         await self._examine_files(worker)
         name = f"{self.artifact.ref}/{place}#{next(self._generations)}"
-        answer = await worker.load(name, self.memory.load_message, self.artifact.load_timeout_s)
+        answer = await worker.load(name, self._prepare, self.artifact.load_timeout_s)
         if isinstance(answer, LoadFailed):
             if answer.detail:
                 _log.warning("%s: %s", name, answer.detail)
             self.end(worker)
             raise LoadRefused(answer.reason)
+
+    def _prepare(self, child: Child) -> Load:
+        """The model's code begins under its limits; how they are held is said once.
+
+        Raises:
+            OSError: they can't be held, or the child is gone.
+        """
+        held = child.limit(self.artifact.limits)
+        if held and not self._is_limit_told:
+            self._is_limit_told = True
+            level = logging.INFO if all(one.by for one in held) else logging.WARNING
+            _log.log(level, "limits of the workers of %s: %s", self.artifact.ref, "; ".join(map(str, held)))
+        return self.memory.load_message(child)
 
     async def _examine_files(self, worker: WorkerProcess) -> None:
         """Nobody may answer in this loading's name from files that it was not made of."""

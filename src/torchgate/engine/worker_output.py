@@ -35,6 +35,11 @@ class WorkerOutput:
 
     def feed(self, data: bytes) -> None:
         """Some bytes that it printed."""
+        if self._is_full():
+            # Nothing of it will be shown: a worker that prints gigabytes costs us one look at each piece.
+            self._dropped += data.count(b"\n")
+            self._pending = data[data.rfind(b"\n") + 1 :][: 4 * _LONGEST_LINE]
+            return
         *lines, self._pending = (self._pending + data).split(b"\n")
         if len(self._pending) > 4 * _LONGEST_LINE:
             lines.append(self._pending)
@@ -49,7 +54,13 @@ class WorkerOutput:
             self._pending = b""
         self._say_dropped()
 
+    def _is_full(self) -> bool:
+        return self._lines >= _LINES_PER_INTERVAL and self._clock() - self._interval_began < _INTERVAL_S
+
     def _line(self, line: bytes) -> None:
+        if self._is_full():
+            self._dropped += 1
+            return
         # A thousand bytes more than are shown: a cut character at the end does not matter then.
         text = line[: 4 * _LONGEST_LINE].decode("utf-8", "replace").rstrip()
         if not text:

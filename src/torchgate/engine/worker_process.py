@@ -112,7 +112,7 @@ class WorkerProcess:
         try:
             load = message(self._child)
         except OSError as error:
-            self.misbehaved(f"took no section: {error}")
+            self.misbehaved(f"could not be given its limits and its section: {error}")
             raise self.ended.result() from None
         answer = await self._ask(load, timeout_s, "load its model")
         if isinstance(answer, Hello):  # the table forbids it

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
+from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+from torchgate.posix.limits import limit_process
 from torchgate.posix.section import PosixSection
 from torchgate.posix.worker_end import TOKEN, channel_argument
 
@@ -133,6 +135,16 @@ class PosixChild:
         descriptors = array.array("i", [section.descriptor])
         self._sections.sendmsg([TOKEN.pack(token)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
         return token
+
+    def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
+        """Hold it, and what it starts from here on, to its limits.
+
+        Raises:
+            OSError: the kernel refused one, or the child is gone.
+        """
+        if self._exit_code.done():  # its number may be another's by now
+            raise ProcessLookupError("the child is gone")
+        return limit_process(self._process.pid, limits)
 
     def kill(self) -> None:
         """End it at once and everything it started. Safe to call twice."""

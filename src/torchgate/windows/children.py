@@ -21,6 +21,8 @@ if sys.platform == "win32":
     import win32process
 
     from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
+    from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+    from torchgate.windows.limits import limit_job
     from torchgate.windows.pipes import pipe_from_child, pipe_to_child
     from torchgate.windows.section import WindowsSection
     from torchgate.windows.worker_end import channel_argument
@@ -166,6 +168,16 @@ if sys.platform == "win32":
                 raise OSError("the child is gone")
             ours = _winapi.GetCurrentProcess()
             return _winapi.DuplicateHandle(ours, section.handle, self._process, 0, False, _winapi.DUPLICATE_SAME_ACCESS)
+
+        def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
+            """Hold its job to its limits.
+
+            Raises:
+                OSError: Windows refused one, or the child is gone.
+            """
+            if self._exit_code.done():
+                raise OSError("the child is gone")
+            return limit_job(self._job, limits)
 
         def kill(self) -> None:
             """End it at once and everything it started. Safe to call twice."""

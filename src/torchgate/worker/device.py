@@ -34,3 +34,12 @@ def choose_device(name: str) -> torch.device:
     if device.index is not None and device.index >= found:
         raise LoadRefused(f"device '{name}': this machine has {found} CUDA devices, cuda:0 to cuda:{found - 1}")
     return device
+
+
+def bound_device_memory(device: torch.device, fraction: float) -> None:
+    """Let torch's allocator give out no more than this part of the device's memory; 0: all.
+
+    Contexts, libraries' workspaces and other allocators are outside: it stops accidents, not intent.
+    """
+    if fraction and device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(fraction, device)

@@ -12,7 +12,7 @@ from torchgate.contract.clock import monotonic_s
 from torchgate.contract.worker_wire import Load, Loaded, LoadFailed
 from torchgate.worker.answer import WrongAnswer
 from torchgate.worker.collate import Collator
-from torchgate.worker.device import LoadRefused, choose_device
+from torchgate.worker.device import LoadRefused, bound_device_memory, choose_device
 from torchgate.worker.exported import load_exported
 from torchgate.worker.loaded_model import LoadedModel
 from torchgate.worker.model_class import load_model_class
@@ -76,6 +76,7 @@ def load_model(load: Load) -> LoadedModel:
         LoadRefused: it is none that we load. Exception: whatever the author's code raises.
     """
     device = choose_device(load.device)
+    bound_device_memory(device, load.device_memory_fraction)
     if load.tuned is None or load.tuned.choice == "eager":
         return _load_plain(load, device)
     return load_tuned(load, load.tuned, device, lambda: _load_plain(load, device))

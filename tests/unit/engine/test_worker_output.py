@@ -69,3 +69,12 @@ def test_no_bytes_are_too_strange(parts: list[bytes]):
     for part in parts:
         output.feed(part)
     output.close()
+
+
+def test_a_flood_beyond_the_bound_is_counted_and_not_kept(output: WorkerOutput, caplog: pytest.LogCaptureFixture):
+    for _ in range(200):
+        output.feed(b"noise\n" * 10_000)
+    output.feed(b"x" * 10_000_000)
+    output.close()
+    assert len(caplog.messages) == 101
+    assert "1999900 more lines" in caplog.messages[-1] or "1999901 more lines" in caplog.messages[-1]

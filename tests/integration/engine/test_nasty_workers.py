@@ -1,0 +1,140 @@
+"""Models that do harm in real workers, beside an innocent one: its answers stay right and its worker lives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+from tests.rigs.engine_questions import ask, catalog_of, until
+from tests.rigs.local_workers import local_workers
+
+from torchgate.contract.errors import ModelError, RunTooLong, TorchgateError, WorkerDied
+from torchgate.engine.catalog import Catalog
+from torchgate.engine.scheduler import Scheduler
+from torchgate.engine.settings import EngineSettings
+
+ALLOCATES, PRINTS, BREEDS, CLOSES, GARBLES, STANDS, SPINS, TENSORS = -1, -2, -3, -4, -5, -6, -7, -8
+FOLDER = Path(__file__).parents[2] / "nasty_models"
+MIB = 1 << 20
+SETTINGS = EngineSettings(
+    section_bytes=4 << 20,
+    standbys=1,
+    restart_budget=100,
+    restart_delay_s=0.0,
+    circuit_offences=0,
+    worker_environment=("TORCHGATE_TEST_FILE",),
+)
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400), pytest.mark.torch_start]
+
+
+@pytest.fixture(scope="module")
+def pids_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("nasty") / "pids"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(pids_file: Path) -> AsyncIterator[Scheduler]:
+    """The owner model, who is innocent, and the nasty one."""
+    innocent, nasty = catalog_of("owner"), catalog_of("nasty", folder=FOLDER)
+    catalog = Catalog({**innocent.entries, **nasty.entries}, {**innocent.defaults, **nasty.defaults})
+    os.environ["TORCHGATE_TEST_FILE"] = str(pids_file)
+    engine = Scheduler(catalog, local_workers(SETTINGS), SETTINGS)
+    await engine.start()
+    await until(lambda: engine.is_warm, timeout_s=300)
+    yield engine
+    await engine.stop(5)
+    del os.environ["TORCHGATE_TEST_FILE"]
+
+
+@asynccontextmanager
+async def nobody_else_harmed(engine: Scheduler) -> AsyncIterator[None]:
+    """Inside, the innocent model is asked all the time: every answer is right and from one and the same worker."""
+    first = (await ask(engine, [1])).worker
+    is_over = False
+    asked = 0
+
+    async def keep_asking() -> None:
+        nonlocal asked
+        while not is_over:
+            assert (await ask(engine, [asked, asked + 1], timeout_s=20)).worker == first
+            asked += 1
+            await asyncio.sleep(0.005)
+
+    asking = asyncio.create_task(keep_asking())
+    try:
+        yield
+    finally:
+        is_over = True
+        await asking
+    assert asked > 3
+
+
+async def harm(engine: Scheduler, number: int, *expected: type[TorchgateError]) -> None:
+    """Its caller gets an error, the innocent notice nothing, and the nasty model is there again for its next caller."""
+    async with nobody_else_harmed(engine):
+        with pytest.raises(expected):
+            await ask(engine, [number], "eve", model="nasty")
+    await until(lambda: is_ready(engine), timeout_s=120)
+    await ask(engine, [4], "ada", model="nasty")
+
+
+def is_ready(engine: Scheduler) -> bool:
+    ref = engine.resolve("nasty", None)
+    assert ref is not None
+    description = engine.describe(ref)
+    return description is not None and description.ready_workers > 0
+
+
+@pytest.mark.linux("Wine accepts a job's memory limit and does not hold it")
+@pytest.mark.parametrize("number", [ALLOCATES, TENSORS])
+async def test_allocating_without_end_ends_at_the_limit(engine: Scheduler, number: int):
+    free = psutil.virtual_memory().available
+    await harm(engine, number, ModelError, WorkerDied)
+    assert psutil.virtual_memory().available > free - 1024 * MIB
+
+
+@pytest.mark.linux("its pipe under Wine moves some MB a second: 200 MB outlive max_run_s there")
+async def test_200_mb_of_output_cost_the_server_neither_memory_nor_its_other_callers(
+    engine: Scheduler, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "torchgate.worker")
+    before = psutil.Process().memory_info().rss
+    async with nobody_else_harmed(engine):
+        await ask(engine, [PRINTS], "eve", model="nasty")
+    assert psutil.Process().memory_info().rss - before < 32 * MIB
+    assert 0 < sum("nobody wants" in line for line in caplog.messages) <= 200
+
+
+def written_pids(file: Path) -> list[int]:
+    return [int(word) for word in file.read_text(encoding="utf-8").split()]
+
+
+async def test_what_it_started_dies_with_it(engine: Scheduler, pids_file: Path):
+    await harm(engine, BREEDS, RunTooLong, WorkerDied)
+    pids = written_pids(pids_file)
+    assert len(pids) == 5
+    await until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("number", [CLOSES, GARBLES, STANDS, SPINS])
+async def test_a_channel_closed_or_garbled_signals_ignored_and_threads_that_spin_end_the_worker_alone(
+    engine: Scheduler, number: int
+):
+    if sys.platform == "win32" and number == STANDS:
+        pytest.skip("signals end nothing on Windows: TerminateJobObject does, as in the other cases")
+    await harm(engine, number, RunTooLong, WorkerDied)
