@@ -11,6 +11,7 @@ from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import SETTINGS_FILE, Catalog, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused, file_digests
 from torchgate.engine.golden import GOLDEN_FILE, GoldenMistake, file_mistake, read_golden
+from torchgate.engine.limit_checks import limit_checks
 from torchgate.engine.memory_budget import shown_bytes
 from torchgate.engine.model_settings import LimitsSettings
 from torchgate.engine.quota_checks import quota_checks, quota_model_checks
@@ -76,6 +77,7 @@ def _signer_checks(models: ModelsSettings, trust: Trust, names: set[str]) -> Ite
 
 def _version_checks(entry: CatalogEntry, trust: Trust) -> Iterator[Finding]:
     artifact = entry.artifact
+    yield from limit_checks(artifact)
     file = str(Path(artifact.folder).parent / SETTINGS_FILE)
     try:
         files = file_digests(Path(artifact.folder))

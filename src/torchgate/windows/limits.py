@@ -38,6 +38,8 @@ if sys.platform == "win32":
     def _limit(job: Any, limits: WorkerLimits) -> Iterator[Enforcement]:
         information = win32job.QueryInformationJobObject(job, win32job.JobObjectExtendedLimitInformation)
         basic = information["BasicLimitInformation"]
+        # Said again and not read: setting replaces all flags, and a job that lost this one would outlive us.
+        basic["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
         if limits.memory_bytes:
             basic["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_JOB_MEMORY
             information["JobMemoryLimit"] = limits.memory_bytes

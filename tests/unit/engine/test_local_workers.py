@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import struct
 from collections.abc import AsyncIterator, Callable
 
@@ -16,6 +17,7 @@ from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchItem,
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import ModelError, ModelNotReady, Overloaded, TorchgateError, Unavailable
 from torchgate.contract.tensors import PlacedTensor, Signature, TensorSpec
+from torchgate.contract.worker_limits import WorkerLimits
 from torchgate.contract.worker_wire import (
     PROTOCOL_VERSION,
     Hello,
@@ -485,3 +487,12 @@ async def test_inputs_are_bounded(make: Make):
         rig.workers.reserve(ACTIVATION, 1 << 20)
     for slot in slots:
         slot.release()
+
+
+async def test_a_worker_has_its_limits_before_it_is_given_its_model(make: Make, caplog: pytest.LogCaptureFixture):
+    rig = make()
+    caplog.set_level(logging.INFO, "torchgate.engine")
+    limits = WorkerLimits(memory_bytes=1 << 30, processors=(0,))
+    await rig.activate(artifact(limits=limits))
+    assert rig.children.started[0].limits == limits
+    assert "limits of the workers of owner:1: memory_bytes by rlimit" in caplog.messages

@@ -1,0 +1,28 @@
+"""What `check` says about limits of workers."""
+
+from __future__ import annotations
+
+from torchgate.contract.back_end import Artifact
+from torchgate.contract.decision import ModelRef
+from torchgate.contract.tensors import Signature
+from torchgate.contract.worker_limits import WorkerLimits
+from torchgate.engine.limit_checks import limit_checks
+
+
+def settings_found(system: str, **limits: object) -> list[tuple[str, str]]:
+    artifact = Artifact(ModelRef("m", "1"), "class", "m/1", "", "", Signature((), ()), 0, limits=WorkerLimits(**limits))
+    return [(one.severity, one.setting) for one in limit_checks(artifact, system=system, processors=4)]
+
+
+def test_what_linux_does_not_hold_is_a_warning_there_alone():
+    limits = {"processes": 3, "cpu_percent": 50, "memory_bytes": 1 << 30}
+    assert settings_found("nt", **limits) == []
+    assert settings_found("posix", **limits) == [
+        ("warning", "resources.max_processes"),
+        ("warning", "resources.max_cpu_percent"),
+    ]
+
+
+def test_a_processor_that_is_not_there_is_an_error():
+    assert settings_found("posix", processors=(0, 3)) == []
+    assert settings_found("posix", processors=(0, 4)) == [("error", "resources.processors")]
