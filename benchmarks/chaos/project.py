@@ -27,7 +27,7 @@ restart_budget = 1000
 worker_environment = []
 
 [telemetry]
-log_level = "error"
+log_level = "info"
 
 [roles]
 asker = {askers}

@@ -111,6 +111,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             on_lifecycle=life_cycle.note,
             quotas=Quotas(settings.quotas, monotonic_s),
             examine_signed=signed.examine,
+            examine_allowed=signed.copied if settings.models.copies else None,
             read=lambda name: read_model(settings.models, name),
         )
         refusals = _refusals(settings)

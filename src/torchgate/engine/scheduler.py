@@ -46,6 +46,7 @@ class Scheduler:
         quotas: of its principals; None: there are none.
         digest: of the folder of a version whose code is allowed; on a thread; raises DigestRefused or OSError.
         examine_signed: what to load of any other version, and its digest; as `digest`.
+        examine_allowed: what to load of a version whose code is allowed; None: it is loaded from where it lies.
         read: what the repository has of a model now, on a thread; None where it has none; raises OSError.
 
     Process: the event loop only.
@@ -63,6 +64,7 @@ class Scheduler:
         quotas: Quotas | None = None,
         digest: Callable[[Path], str] = folder_digest,
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
+        examine_allowed: Callable[[CatalogEntry], Examined] | None = None,
         read: Callable[[str], Catalog | None] = lambda _: None,
     ) -> None:
         devices = Devices(settings.threads or os.cpu_count() or 1)
@@ -71,6 +73,7 @@ class Scheduler:
         self._back_end = back_end
         self._digest = digest
         self._examine_signed = examine_signed
+        self._examine_allowed = examine_allowed
         self._repository = Repository(
             catalog,
             back_end,
@@ -200,6 +203,8 @@ class Scheduler:
         """On a thread: what may be loaded, before anything of it runs."""
         if not entry.is_code_allowed:
             return self._examine_signed(entry)
+        if self._examine_allowed is not None:
+            return self._examine_allowed(entry)
         return Examined(self._digest(Path(entry.artifact.folder)), entry.artifact.folder)
 
     def _changed(self) -> None:

@@ -113,5 +113,10 @@ class ModelsSettings(Settings):
     allow_code: tuple[str, ...] = ()
     """Models whose own code may run unsigned: a model class, an exported program and TorchScript all are code."""
 
+    copies: bool = True
+    """Whether versions are loaded from private copies in the state folder, which takes their size on disk once more:
+    then their files may be replaced while they serve, and the replacement of a dead worker is surely the same. false:
+    models that allow_code names are loaded from where they lie; signed ones never are."""
+
     signers: tuple[SignerSettings, ...] = ()
     """Whose signatures count. A model that allow_code does not name is loaded only as one of them signed it."""

@@ -1,9 +1,10 @@
 """What a worker is given to load: a folder whose every byte is allowed or was verified.
 
-A signed version is copied, hashed while it is copied, into a folder that only our account may write, and is loaded
-from there. So whoever can write into the model repository can't exchange a file between the examination and the
-loading, nor before a replacement of a dead worker loads it once more. A version that torchgate.toml allows by name is
-loaded from where it lies, and whoever can write there is trusted with that.
+A version is copied, hashed while it is copied, into a folder that only our account may write, and is loaded from
+there. So whoever can write into the model repository can't exchange a file between the examination and the loading,
+nor before a replacement of a dead worker loads it once more; and whoever puts a new version over the old one finds no
+file in use, and takes nothing away from those who still ask the old one. models.copies = false loads versions that
+torchgate.toml allows by name from where they lie.
 """
 
 from __future__ import annotations
@@ -62,6 +63,24 @@ class SignedCode:
             DigestRefused: its code must not run; the text says why.
             OSError: it can't be read, or not be copied.
         """
+        files, copy = self._copy(entry, takes_links=False)
+        try:
+            signer = self._trust.signer(entry, files)
+        except BaseException:
+            shutil.rmtree(copy, ignore_errors=True)
+            raise
+        return Examined(digest_of(files), str(copy), signer)
+
+    def copied(self, entry: CatalogEntry) -> Examined:
+        """The digest of a version that is allowed by name, and the copy to load.
+
+        Raises:
+            DigestRefused, OSError: as `examine`.
+        """
+        files, copy = self._copy(entry, takes_links=True)
+        return Examined(digest_of(files), str(copy))
+
+    def _copy(self, entry: CatalogEntry, *, takes_links: bool) -> tuple[tuple[FileDigest, ...], Path]:
         artifact = entry.artifact
         self._make_private(self._copies)
         around = self._copies / artifact.ref.name / artifact.ref.version
@@ -69,12 +88,10 @@ class SignedCode:
         self._discard(around)
         copy = around / f"{self._run}-{secrets.token_hex(4)}"
         try:
-            files = _copied(Path(artifact.folder), copy)
-            signer = self._trust.signer(entry, files)
+            return _copied(Path(artifact.folder), copy, takes_links=takes_links), copy
         except BaseException:
             shutil.rmtree(copy, ignore_errors=True)
             raise
-        return Examined(digest_of(files), str(copy), signer)
 
     def _discard(self, around: Path) -> None:
         """Remove copies of former processes; ours go with the loadings that were made of them."""
@@ -93,12 +110,12 @@ def nothing_signed(entry: CatalogEntry) -> Examined:
     raise DigestRefused(f"{entry.artifact.ref} is not allowed by name, and nobody who may sign it is known here.")
 
 
-def _copied(source: Path, target: Path) -> tuple[FileDigest, ...]:
-    """Copy a folder; the digests are of the bytes that were written."""
+def _copied(source: Path, target: Path, *, takes_links: bool) -> tuple[FileDigest, ...]:
+    """Copy a folder; the digests are of the bytes that were written. Of a link within it, what it leads to."""
     target.mkdir()
     digests = []
     for relative, path in files_of(source):
-        if path.is_symlink():
+        if path.is_symlink() and not takes_links:
             raise DigestRefused(f"'{relative}' in {source} is a link; a signed version holds files alone.")
         place = target / relative
         if not place.resolve().is_relative_to(target.resolve()):

@@ -140,3 +140,20 @@ async def test_the_engine_gives_a_back_end_the_copy_of_a_signed_version_and_neve
 def test_where_no_signers_are_known_nothing_counts_as_signed(models: SignedModels):
     with pytest.raises(DigestRefused, match="not allowed by name"):
         nothing_signed(models.entry())
+
+
+def test_a_version_that_is_allowed_by_name_is_copied_with_what_its_links_lead_to(models: SignedModels):
+    """The copy has the digest of the folder, and goes on as it was whatever becomes of that."""
+    entry = models.entry()
+    folder = Path(entry.artifact.folder)
+    try:
+        (folder / "again.bin").symlink_to(next(path for path in folder.iterdir() if path.is_file()))
+    except OSError:  # Windows without the right to make links
+        (folder / "again.bin").write_bytes(b"no link")
+    before = folder_digest(folder)
+    found = code(models).copied(entry)
+    assert (found.digest, found.signer) == (before, "")
+    assert Path(found.folder) in copies(models)
+    (folder / "again.bin").unlink()
+    (folder / "new.bin").write_bytes(b"new")
+    assert folder_digest(Path(found.folder)) == before
