@@ -71,9 +71,8 @@ class Scheduler:
         told = on_lifecycle or nobody_listens
         self._shared = Shared(clock, ratings=Ratings(shares), devices=devices, on_lifecycle=told)
         self._back_end = back_end
-        self._digest = digest
         self._examine_signed = examine_signed
-        self._examine_allowed = examine_allowed
+        self._examine_allowed = examine_allowed or (lambda entry: in_place(entry, digest))
         self._repository = Repository(
             catalog,
             back_end,
@@ -201,11 +200,7 @@ class Scheduler:
 
     def _examine(self, entry: CatalogEntry) -> Examined:
         """On a thread: what may be loaded, before anything of it runs."""
-        if not entry.is_code_allowed:
-            return self._examine_signed(entry)
-        if self._examine_allowed is not None:
-            return self._examine_allowed(entry)
-        return Examined(self._digest(Path(entry.artifact.folder)), entry.artifact.folder)
+        return self._examine_allowed(entry) if entry.is_code_allowed else self._examine_signed(entry)
 
     def _changed(self) -> None:
         for on_change in self._watchers:
