@@ -25,7 +25,7 @@ from torchgate.engine.repository import Repository
 from torchgate.engine.served_version import ServedVersion
 from torchgate.engine.settings import EngineSettings, ShareSettings
 from torchgate.engine.shared import Shared, nobody_listens
-from torchgate.engine.trusted_code import Examined, nothing_signed
+from torchgate.engine.trusted_code import Examined, in_place, nothing_signed
 
 _log = logging.getLogger("torchgate.engine")
 
