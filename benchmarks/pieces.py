@@ -39,6 +39,8 @@ def main() -> int:
 async def _measure_all(folder: Path) -> None:
     for name, piece in _identity_and_policy():
         _show(name, _times_us(piece))
+    for name, piece in _quotas():
+        _show(name, _times_us(piece))
     for name, piece in _telemetry():
         _show(name, _times_us(piece))
     await _audit(folder)
@@ -95,6 +97,37 @@ def _identity_and_policy() -> Iterator[Piece]:
     principal, resource = authentication.cached(presented), Resource(ModelRef("tiny", "1"))
     assert principal is not None
     yield "decision, remembered", lambda: authorisation.decide(principal, Action.INFER, resource)
+
+
+def _quotas() -> Iterator[Piece]:
+    """What a request takes and gives back, from the door to the share of its batch's time."""
+    from torchgate.contract.principal import Principal
+    from torchgate.engine.quota_settings import QuotaSettings
+    from torchgate.engine.quotas import Quotas
+
+    principal = Principal("key:benchmark", "benchmark", "api_key", "key", roles=frozenset({"caller"}))
+
+    def piece(quotas: Quotas) -> Callable[[], object]:
+        def one() -> None:
+            charge = quotas.enter(principal, "tiny", 130)
+            if charge is not None:
+                charge.exchange_bytes(128)
+                charge.take_rows(1)
+                charge.take_compute(1e-9)
+                charge.end()
+
+        return one
+
+    plenty = 10**9
+    yield "quotas, none", piece(Quotas())
+    yield "quotas, one of requests", piece(Quotas([QuotaSettings(role="caller", requests_per_minute=plenty)]))
+    every = QuotaSettings(
+        role="caller", requests_per_minute=plenty, concurrent_requests=1000, rows_per_minute=plenty,
+        request_bytes_per_minute=plenty * 1000, compute_seconds_per_minute=100_000,
+    )  # fmt: skip
+    yield "quotas, one of every unit", piece(Quotas([every]))
+    five = [QuotaSettings(name=str(place), role="caller", requests_per_minute=plenty - place) for place in range(5)]
+    yield "quotas, five of requests", piece(Quotas(five))
 
 
 def _telemetry() -> Iterator[Piece]:

@@ -77,7 +77,7 @@ def render(results: Results, heading: str) -> str:
             "### Answers per second\n\n"
             "Median (least-most) of the repeats; x: how many times as many Torchgate gives; "
             f"~: the repeats lie more than {UNSTEADY:.0%} apart. "
-            "Torchgate has identity, policy and audit on; the others have none."
+            "Torchgate has identity, policy, quotas and audit on; the others have none."
         ),
         _table((OURS, *PEERS, *BOUNDS), results, _rate_text),
         "### Time of an answer, p50 / p99 in ms\n\nClosed loop: a slower server is asked less often.",

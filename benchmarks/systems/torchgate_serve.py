@@ -1,8 +1,9 @@
-"""Torchgate as a user runs it: `torchgate serve` on a project folder, identity, policy and audit on.
+"""Torchgate as a user runs it: `torchgate serve` on a project folder, identity, policy, quotas and audit on.
 
-Every request carries an API key, is decided by a grant and leaves an audit event at the default durability. The
-settings file says nothing about speed but what is set for the others too: one worker, one torch thread, the same
-largest batch, no wait for a batch, no access log (the audit is not a log and stays on).
+Every request carries an API key, is decided by a grant, counted in a quota that it never reaches, and leaves an audit
+event at the default durability. The settings file says nothing about speed but what is set for the others too: one
+worker, one torch thread, the same largest batch, no wait for a batch, no access log (the audit
+is none, and stays on).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class TorchgateServe:
     """Torchgate."""
 
     name = "Torchgate"
-    about = "`torchgate serve`, API key, grant and audit on; Open Inference Protocol V2, JSON or its binary extension"
+    about = "`torchgate serve`, API key, grant, quota and audit on; Open Inference Protocol V2, JSON or binary"
 
     def __init__(self) -> None:
         self._key = ""
@@ -92,6 +93,11 @@ caller = ["key:benchmark"]
 roles = ["caller"]
 models = ["*"]
 actions = ["infer", "read"]
+
+[[quotas]]
+role = "caller"
+requests_per_minute = 1000000000
+compute_seconds_per_minute = 1000000
 
 [telemetry]
 log_level = "warning"
