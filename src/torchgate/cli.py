@@ -77,6 +77,18 @@ def _serve(parsed: argparse.Namespace) -> int:
     return serve(parsed.project, parsed.set)
 
 
+def _pool(parsed: argparse.Namespace) -> int:
+    from torchgate.pool_app import run_pool
+
+    return run_pool(parsed.project, parsed.set)
+
+
+def _gate(parsed: argparse.Namespace) -> int:
+    from torchgate.gate_app import run_gate
+
+    return run_gate(parsed.project, parsed.set)
+
+
 def _check(parsed: argparse.Namespace) -> int:
     from torchgate.examination import examine, explained_lines, human_lines, json_line
 
@@ -211,6 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     init = _command(commands, "init", _init, "write a new project that `serve` runs as it is")
     init.add_argument("folder", type=Path, metavar="DIR", help="new or empty folder")
     _of_project(_command(commands, "serve", _serve, "serve the project's models over HTTP until stopped"))
+    _of_project(_command(commands, "pool", _pool, "hold the project's models for gates until stopped; answers no HTTP"))
+    _of_project(_command(commands, "gate", _gate, "serve over HTTP what the project's running pool holds"))
     check = _command(commands, "check", _check, "examine configuration, policy and models, offline, all at once")
     _of_project(check)
     check.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")

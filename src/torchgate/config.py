@@ -50,6 +50,19 @@ class StateSettings(Settings):
     """Folder of the audit trail, keys and development tokens."""
 
 
+class PoolSettings(Settings):
+    """The pool apart from its gates (`torchgate pool`, `torchgate gate`); `serve` needs none of it."""
+
+    gates: tuple[Annotated[str, pydantic.Field(pattern=r"^(uid:[0-9]{1,10}|S-1-[0-9-]{1,180})$")], ...] = ()
+    """Accounts whose gates the pool lets in, `uid:1000` or a SID `S-1-5-…`; empty: the pool's own account alone."""
+
+    owner: Annotated[str, pydantic.Field(pattern=r"^(|uid:[0-9]{1,10}|S-1-[0-9-]{1,180})$")] = ""
+    """Account that a gate's pool must run as; empty: the gate's own."""
+
+    folder: Path | None = None
+    """Where pool and gates meet, where their state folders differ; absent: state.folder."""
+
+
 class TorchgateSettings(Settings):
     """All of torchgate.toml."""
 
@@ -70,6 +83,7 @@ class TorchgateSettings(Settings):
     audit: AuditSettings = AuditSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     state: StateSettings = StateSettings()
+    pool: PoolSettings = PoolSettings()
 
     @property
     def role_names(self) -> frozenset[str]:

@@ -62,6 +62,18 @@ class LifeCycle:
             await self._tell_noted()
             await self._tell_refusals(refusals, on_refusals)
 
+    @asynccontextmanager
+    async def watching_models(self) -> AsyncIterator[None]:
+        """Write what was noted while the block runs, and the rest at its end; for a process that refuses nobody."""
+        watch = asyncio.create_task(self._watch_noted())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await self._tell_noted()
+
     async def _watch_noted(self) -> None:
         while True:
             await self._has_noted.wait()

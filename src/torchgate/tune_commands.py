@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from torchgate.app import operating_system
+from torchgate.composition import operating_system
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.back_end import Artifact
 from torchgate.contract.os_services import ChildSpec

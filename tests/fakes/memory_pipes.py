@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
+from torchgate.contract.local_pipes import Peer
+
 ACCOUNT = "uid:1000"
 
 
@@ -50,7 +52,7 @@ class MemoryChannel:
     def __init__(self, pieces: random.Random) -> None:
         self.receiver: Receives | None = None
         self.other: MemoryChannel | None = None
-        self.account = ACCOUNT
+        self.peer = Peer(ACCOUNT, 1, is_own_account=True)
         self.is_reading = True
         self.is_open = True
         self.opened: list[HeapSection] = []

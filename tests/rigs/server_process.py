@@ -47,6 +47,7 @@ class ServerProcess:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         launcher: tuple[str, ...] = ("-m", "torchgate"),
+        command: str = "serve",
     ) -> ServerProcess:
         """Start it and return when it listens.
 
@@ -54,14 +55,15 @@ class ServerProcess:
             arguments: of `serve`, after the project.
             environment: added to this process's own, which loses what would configure Torchgate.
             launcher: what the interpreter is told to run.
+            command: `serve` or `gate`.
 
         Raises:
             AssertionError: it ended instead; the text has what it printed.
         """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TORCHGATE_")}
-        command = [sys.executable, *launcher, "serve", str(folder), "--set", "gate.bind=127.0.0.1:0", *arguments]
+        line = [sys.executable, *launcher, command, str(folder), "--set", "gate.bind=127.0.0.1:0", *arguments]
         process = subprocess.Popen(
-            command,
+            line,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

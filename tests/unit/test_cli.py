@@ -78,7 +78,12 @@ def test_the_version_is_printed_and_little_is_loaded():
 
 def test_importing_torchgate_and_its_server_loads_no_torch():
     """Every process but a worker stays small."""
-    result = run(launcher=("-c", f"import torchgate, torchgate.app, torchgate.examination\n{HEAVY}"))
+    result = run(
+        launcher=(
+            "-c",
+            f"import torchgate.app, torchgate.gate_app, torchgate.examination\n{HEAVY}",
+        )
+    )
     assert result.returncode == 0, result.stderr
     assert "'torchgate'" in result.stderr
     assert "'torch'" not in result.stderr

@@ -12,10 +12,10 @@ import msgspec
 from torchgate.contract.clock import Clock
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import Engine
+from torchgate.contract.local_pipes import PeerChannel
 from torchgate.contract.os_services import Sections
 from torchgate.contract.worker_wire import Frames, WireError
 from torchgate.engine.link.calls import Method
-from torchgate.engine.link.channel import LinkChannel
 from torchgate.engine.link.failures import failure_of, unexpected_failure
 from torchgate.engine.link.gate_memory import GateMemory
 from torchgate.engine.link.outbox import Outbox
@@ -121,9 +121,9 @@ class GateSession:
     Process: the event loop only.
     """
 
-    def __init__(self, shared: SharedByGates, channel: LinkChannel, keeper: KeepsGates) -> None:
+    def __init__(self, shared: SharedByGates, channel: PeerChannel, keeper: KeepsGates) -> None:
         limits = shared.limits
-        self.name = f"a gate of {channel.account}"
+        self.name = f"a gate of {channel.peer.account}"
         self.engine = shared.engine
         self.clock = shared.clock
         self.refused = keeper.refresh
@@ -205,7 +205,7 @@ class GateSession:
 
     def _greet(self, hello: Hello) -> None:
         self._timer.cancel()
-        self.name = f"gate {hello.pid} of {self._channel.account}"
+        self.name = f"gate {hello.pid} of {self._channel.peer.account}"
         protocol = common_protocol(hello)
         if protocol is None:
             self._turn_away(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from torchgate.engine.link.channel import LinkChannel
+from torchgate.contract.local_pipes import PeerChannel
 
 
 class Outbox:
@@ -19,7 +19,7 @@ class Outbox:
     Process: the event loop only.
     """
 
-    def __init__(self, channel: LinkChannel, max_bytes: int, on_full: Callable[[], None]) -> None:
+    def __init__(self, channel: PeerChannel, max_bytes: int, on_full: Callable[[], None]) -> None:
         self._channel = channel
         self._max_bytes = max_bytes
         self._on_full = on_full

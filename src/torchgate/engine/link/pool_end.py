@@ -8,9 +8,9 @@ import logging
 
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.inference import Engine
+from torchgate.contract.local_pipes import PeerChannel
 from torchgate.contract.os_services import Sections
 from torchgate.engine.link.calls import asked_methods
-from torchgate.engine.link.channel import LinkChannel
 from torchgate.engine.link.gate_session import GateSession, LinkLimits, SharedByGates
 from torchgate.engine.link.wire import Catalogue, encode
 
@@ -62,7 +62,7 @@ class PoolEnd:
         self.refresh()
         self._watch = asyncio.get_running_loop().create_task(self._look())
 
-    def connected(self, channel: LinkChannel) -> GateSession:
+    def connected(self, channel: PeerChannel) -> GateSession:
         """Who listens to a gate that has connected, and whose account is allowed."""
         session = GateSession(self._shared, channel, self)
         self._sessions.add(session)

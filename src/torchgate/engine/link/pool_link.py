@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from torchgate.contract.errors import Overloaded, TorchgateError
+from torchgate.contract.local_pipes import PeerChannel
 from torchgate.contract.worker_wire import Frames, WireError
-from torchgate.engine.link.channel import LinkChannel
 from torchgate.engine.link.failures import error_of
 from torchgate.engine.link.outbox import Outbox
 from torchgate.engine.link.pool_sections import PoolSections
@@ -78,7 +78,7 @@ class PoolLink:
         self._watcher = watcher
         self._program = program
         self._frames = Frames()
-        self._channel: LinkChannel | None = None
+        self._channel: PeerChannel | None = None
         self._outbox: Outbox | None = None
         self._waiting: dict[int, asyncio.Future[PermitAnswer]] = {}
         self._asking: dict[int, asyncio.Future[Any]] = {}
@@ -92,7 +92,7 @@ class PoolLink:
         self.refusal = ""
         """Why the pool would not have us."""
 
-    def begin(self, channel: LinkChannel) -> None:
+    def begin(self, channel: PeerChannel) -> None:
         """Say hello over a channel that is open."""
         if self.is_lost:
             channel.close()

@@ -14,17 +14,17 @@ from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import TorchgateError, Unavailable, UnknownModel
 from torchgate.contract.inference import ModelChange, ModelDescription, ModelStatistics, Permit
+from torchgate.contract.local_pipes import PeerChannel
 from torchgate.contract.principal import Principal
 from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.engine.link.calls import asked_methods
-from torchgate.engine.link.channel import LinkChannel
 from torchgate.engine.link.pool_link import PoolLink
 from torchgate.engine.link.remote_permit import RemotePermit
 from torchgate.engine.link.wire import Admit, Admitted, Catalogue
 
 _log = logging.getLogger("torchgate.engine")
 
-Connect = Callable[[PoolLink], Awaitable[LinkChannel]]
+Connect = Callable[[PoolLink], Awaitable[PeerChannel]]
 """Opens a channel to the pool, whose owner was examined, with the link as its receiver; raises OSError."""
 
 _RETRY_AWAY_S = 2.0

@@ -1,0 +1,306 @@
+"""What the commands that run for long are composed of: each piece opens something and closes it again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from torchgate import __version__
+from torchgate.access.build import build_access
+from torchgate.access.identity.authenticate import Authentication
+from torchgate.access.identity.refusals import RefusalLimiter
+from torchgate.access.policy.authorise import Authorisation
+from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.contract.audit_event import RequestEvent
+from torchgate.contract.clock import monotonic_s
+from torchgate.contract.inference import Engine, ModelDescription
+from torchgate.contract.local_pipes import LocalPipes
+from torchgate.contract.os_services import Children, PrivateFolders, Sections
+from torchgate.development import development_checks, new_tokens
+from torchgate.engine.catalog import read_catalog, read_model
+from torchgate.engine.local_workers import LocalWorkers
+from torchgate.engine.quota_checks import quota_checks
+from torchgate.engine.quotas import Quotas
+from torchgate.engine.scheduler import Scheduler
+from torchgate.engine.trust import Trust
+from torchgate.engine.trusted_code import SignedCode
+from torchgate.gate.asgi import GateApp
+from torchgate.gate.checks import checks as gate_checks
+from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
+from torchgate.gate.http_server import HttpServer
+from torchgate.gate.services import GateServices
+from torchgate.gate.settings import host_and_port
+from torchgate.life_cycle import LifeCycle
+from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
+from torchgate.stop_signals import StopSignals
+from torchgate.telemetry.audit_trail import AuditTrail
+from torchgate.telemetry.log_setup import set_up_logging
+from torchgate.telemetry.metrics import Metrics
+from torchgate.telemetry.request_log import RequestLog
+from torchgate.telemetry.signing_key import open_signer
+from torchgate.terminal import fail, note, say
+
+_log = logging.getLogger("torchgate.app")
+ENGINE_STOP_S = 1.0
+"""For batches that still run when the gate has drained: 6 s + 1 s leaves 1 s of 8 for the audit."""
+
+
+Main = Callable[[Configuration, TorchgateSettings, StopSignals], Coroutine[Any, Any, None]]
+"""What a command does between its beginning and the first signal."""
+
+
+class CannotStart(Exception):
+    """Why the server does not start; the text is for the person at the terminal or in the log."""
+
+
+def run_command(path: Path, flags: Sequence[str], main: Main) -> int:
+    """Run a command of a project until it is told to stop; the exit code.
+
+    Process: the main thread.
+    """
+    configuration = read_configuration(path, os.environ, flags)
+    findings = list(configuration.findings)
+    if configuration.settings is not None:
+        settings = configuration.settings
+        found = (
+            *gate_checks(settings.gate),
+            *development_checks(settings, os.environ),
+            *quota_checks(settings.quotas, settings.role_names),
+        )
+        findings += (configuration.locate(finding) for finding in found if finding.severity == "error")
+    if findings or configuration.settings is None:
+        for finding in findings:
+            note(str(finding))
+        return fail("it does not start with these mistakes. `torchgate check` examines the rest, too.")
+    set_up_logging(configuration.settings.telemetry)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            stop = StopSignals(runner.get_loop())
+            stop.install()
+            runner.run(main(configuration, configuration.settings, stop))
+    except CannotStart as error:
+        return fail(str(error))
+    return 0
+
+
+def built_engine(
+    configuration: Configuration, settings: TorchgateSettings, sections: Sections, life_cycle: LifeCycle
+) -> Scheduler:
+    """The engine over workers of this machine, not started."""
+    children, _, private_folders = operating_system()
+    catalog, findings = read_catalog(settings.models)
+    for finding in findings:
+        _log.warning("%s", finding)
+    signed = SignedCode(
+        Trust(settings.models, configuration.file.parent),
+        settings.state.folder / "models",
+        private_folders.make_private,
+    )
+    return Scheduler(
+        catalog,
+        LocalWorkers(children, sections, settings.engine, on_lifecycle=life_cycle.note),
+        settings.engine,
+        shares=settings.shares,
+        on_lifecycle=life_cycle.note,
+        quotas=Quotas(settings.quotas, monotonic_s),
+        examine_signed=signed.examine,
+        examine_allowed=signed.copied if settings.models.copies else None,
+        read=lambda name: read_model(settings.models, name),
+    )
+
+
+@asynccontextmanager
+async def served_over_http(
+    configuration: Configuration, settings: TorchgateSettings, engine: Engine, audit: AuditTrail, life_cycle: LifeCycle
+) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[None]]]:
+    """Everything between HTTP and an engine; what is given opens the door for its block, once the engine is started."""
+    private_folders = operating_system()[2]
+    async with AsyncExitStack() as running:
+        tokens = new_tokens(settings)
+        authentication, authorisation = await running.enter_async_context(opened_access(configuration, tokens))
+        refusals = _refusals(settings)
+        metrics = Metrics(engine.models, audit.statistics, version=__version__)
+        services = GateServices(
+            settings=settings.gate,
+            front_door=_front_door(settings),
+            engine=engine,
+            authentication=authentication,
+            authorisation=authorisation,
+            refusals=refusals,
+            audit=audit,
+            on_request=_recorder(RequestLog(), metrics),
+            render_metrics=_exposition(metrics, engine),
+            server_version=__version__,
+            clock=monotonic_s,
+            wall_clock=time.time,
+        )
+        await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
+
+        @asynccontextmanager
+        async def open_door() -> AsyncIterator[None]:
+            server = HttpServer(GateApp(services), settings.gate)
+            await started(server, settings)
+            async with AsyncExitStack() as door:
+                door.push_async_callback(server.stop, settings.gate.drain_s)
+                door.enter_context(announced(settings, server.port, tokens, private_folders))
+                yield
+
+        yield open_door
+
+
+def operating_system() -> tuple[Children, Sections, PrivateFolders]:
+    """What this operating system has for the Protocols of contract."""
+    # Imported here: each room has its calls on its own system alone.
+    if sys.platform == "win32":
+        from torchgate.windows.children import WindowsChildren
+        from torchgate.windows.private_folder import WindowsPrivateFolders
+        from torchgate.windows.section import WindowsSections
+
+        return WindowsChildren(), WindowsSections(), WindowsPrivateFolders()
+    from torchgate.posix.children import PosixChildren
+    from torchgate.posix.private_folder import PosixPrivateFolders
+    from torchgate.posix.section import PosixSections
+
+    return PosixChildren(), PosixSections(), PosixPrivateFolders()
+
+
+def local_pipes() -> LocalPipes:
+    """What this operating system has for pipes with the peer's identity."""
+    if sys.platform == "win32":
+        from torchgate.windows.local_pipes import WindowsLocalPipes
+
+        return WindowsLocalPipes()
+    from torchgate.posix.local_pipes import PosixLocalPipes
+
+    return PosixLocalPipes()
+
+
+@asynccontextmanager
+async def opened_audit(settings: TorchgateSettings, private_folders: PrivateFolders) -> AsyncIterator[AuditTrail]:
+    """The trail, open; without one there is no server."""
+    try:
+        private_folders.make_private(settings.state.folder)
+        signer = open_signer(settings.state.folder / "keys", private_folders)
+        audit = AuditTrail(settings.audit_folder, settings.audit, signer=signer, version=__version__)
+        await audit.start()
+    except (OSError, ValueError) as error:
+        raise CannotStart(
+            f"the audit trail in {settings.audit_folder} can't be written, and without it nothing is answered: {error}"
+        ) from None
+    try:
+        yield audit
+    finally:
+        await audit.close()
+
+
+@asynccontextmanager
+async def opened_access(
+    configuration: Configuration, tokens: Mapping[str, str]
+) -> AsyncIterator[tuple[Authentication, Authorisation]]:
+    """Who is asking, and what they may; without either there is no server."""
+    try:
+        authentication, authorisation = build_access(configuration.access_settings(), development_tokens=tokens)
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
+    await authentication.start()
+    try:
+        yield authentication, authorisation
+    finally:
+        await authentication.stop()
+        authorisation.stop()
+
+
+async def started(server: HttpServer, settings: TorchgateSettings) -> None:
+    """Listen, or say why that can't be."""
+    try:
+        await server.start()
+    except OSError as error:
+        raise CannotStart(
+            f"{settings.gate.bind} can't be listened on: {error.strerror or error}. Is another server running there? "
+            "Choose another gate.bind."
+        ) from None
+
+
+@contextmanager
+def announced(
+    settings: TorchgateSettings, port: int, tokens: Mapping[str, str], private_folders: PrivateFolders
+) -> Iterator[None]:
+    """Say where the server is, to people and to other commands, while it is there."""
+    state, host = settings.state.folder, host_and_port(settings.gate.bind)[0]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    try:
+        announce_server(state, RunningServer(os.getpid(), url, __version__))
+        folder = write_tokens(state, tokens, private_folders) if tokens else None
+    except OSError as error:
+        raise CannotStart(f"{state} can't be written: {error}. Name another state.folder.") from None
+    if folder is not None:
+        _warn_of_development(folder, tokens)
+    say(f"torchgate {__version__} serves on {url} (process {os.getpid()}). Stop it by Ctrl+C.")
+    try:
+        yield
+    finally:
+        withdraw_tokens(state, tokens)
+        withdraw_server(state, os.getpid())
+
+
+def say_models(models: Iterable[ModelDescription]) -> None:
+    """One line for each model, to the person at the terminal."""
+    for model in models:
+        say(f"  model {model.ref} is {model.state}{f': {model.reason}' if model.reason else ''}")
+
+
+def _warn_of_development(folder: Path, tokens: Mapping[str, str]) -> None:
+    _log.warning("Development identities are enabled: %s. Not for production.", ", ".join(tokens))
+    say("*" * 100)
+    say(
+        "WARNING: DEVELOPMENT IDENTITIES ARE ENABLED. Whoever has one of these tokens is believed. Never in production."
+    )
+    for name, token in tokens.items():
+        # Into a terminal, which keeps nothing; a log file must not hold a credential.
+        shown = f"   {token}" if sys.stdout is not None and sys.stdout.isatty() else ""
+        say(f"  {name:16} {folder / f'{name}.token'}{shown}")
+    say("*" * 100)
+
+
+def _exposition(metrics: Metrics, engine: Engine) -> Callable[[], Awaitable[tuple[bytes, str]]]:
+    async def render() -> tuple[bytes, str]:
+        return metrics.render(await engine.quota_totals())
+
+    return render
+
+
+def _recorder(log: RequestLog, metrics: Metrics) -> Callable[[RequestEvent], None]:
+    def record(event: RequestEvent) -> None:
+        log.record(event)
+        metrics.record(event)
+
+    return record
+
+
+def _front_door(settings: TorchgateSettings) -> FrontDoor:
+    declaration = FRONT_DOORS[settings.gate.front_door]
+    return FrontDoor(declaration, settings.gate.hosts, is_development=settings.development.enabled)
+
+
+def _refusals(settings: TorchgateSettings) -> RefusalLimiter:
+    return RefusalLimiter(
+        settings.identity.refusals, front_door=settings.gate.front_door, clock=monotonic_s, wall_clock=time.time
+    )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop
+    try:
+        import uvloop  # here, because it exists on this system alone
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

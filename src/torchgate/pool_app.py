@@ -1,0 +1,106 @@
+"""`torchgate pool`: engine and workers, for any number of gates that come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from torchgate import __version__
+from torchgate.composition import (
+    CannotStart,
+    built_engine,
+    local_pipes,
+    opened_audit,
+    operating_system,
+    run_command,
+    say_models,
+)
+from torchgate.config import Configuration, TorchgateSettings
+from torchgate.contract.local_pipes import AddressTaken, Listening, LocalPipes, PipeAddress
+from torchgate.contract.os_services import Section, Sections
+from torchgate.engine.link.pool_end import PoolEnd
+from torchgate.engine.models_watch import ModelsWatch
+from torchgate.life_cycle import LifeCycle
+from torchgate.stop_signals import StopSignals
+from torchgate.telemetry.instance_lock import InstanceLock
+from torchgate.terminal import say
+
+PIPE_NAME = "pool"
+_LOCK_FILE = "pool.lock"
+
+
+def run_pool(path: Path, flags: Sequence[str]) -> int:
+    """Run the pool of a project until it is told to stop; the exit code.
+
+    Process: the main thread.
+    """
+    return run_command(path, flags, _run)
+
+
+async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:
+    _, sections, private_folders = operating_system()
+    pipes = local_pipes()
+    accounts = settings.pool.gates or (pipes.own_account,)
+    async with AsyncExitStack() as running:
+        audit = await running.enter_async_context(opened_audit(settings, private_folders))
+        running.callback(_only_pool(settings).release)
+        life_cycle = LifeCycle(audit)
+        await running.enter_async_context(life_cycle.of_server(f"{__version__} (pool)"))
+        await running.enter_async_context(life_cycle.watching_models())
+        watch = ModelsWatch(settings.models)
+        shared = _SharedWith(sections, accounts)
+        engine = built_engine(configuration, settings, shared, life_cycle)
+        pool = PoolEnd(engine, shared, program=__version__)
+        engine.watch(pool.changed)
+        running.push_async_callback(pool.close)
+        await engine.start()
+        running.push_async_callback(engine.stop, settings.gate.drain_s)
+        await running.enter_async_context(watch.over(engine))
+        pool.start()
+        listening = await _listen(pipes, settings, accounts, pool)
+        running.callback(listening.close)
+        say(f"torchgate {__version__}: the pool is open for gates of {', '.join(accounts)}. Stop it by Ctrl+C.")
+        say_models(engine.models())
+        await stop.wait()
+        say("torchgate: the pool stops; requests that run are finished. A second signal ends everything at once.")
+
+
+def pool_address(settings: TorchgateSettings) -> PipeAddress:
+    """Where a project's pool and its gates meet."""
+    return PipeAddress(settings.pool.folder or settings.state.folder, PIPE_NAME)
+
+
+def _only_pool(settings: TorchgateSettings) -> InstanceLock:
+    """The sign that this project has a pool, before a worker is started."""
+    try:
+        return InstanceLock(settings.state.folder / _LOCK_FILE, create=True)
+    except OSError as error:
+        raise CannotStart(
+            f"a pool of this project runs already, or {settings.state.folder} can't be written: {error}. "
+            "Stop the other one first, or name another state.folder."
+        ) from None
+
+
+async def _listen(
+    pipes: LocalPipes, settings: TorchgateSettings, accounts: Collection[str], pool: PoolEnd
+) -> Listening:
+    address = pool_address(settings)
+    try:
+        return await pipes.listen(address, allowed=accounts, on_connect=pool.connected)
+    except AddressTaken as error:
+        raise CannotStart(f"another pool listens in {address.folder}: {error}. Stop it first.") from None
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"gates can't be let in through {address.folder}: {error}.") from None
+
+
+class _SharedWith:
+    """Implements contract.os_services.Sections for memory that gates of these accounts may be handed."""
+
+    def __init__(self, sections: Sections, accounts: Collection[str]) -> None:
+        self._sections = sections
+        self._accounts = tuple(accounts)
+
+    def create(self, length: int, *, shared_with: Collection[str] = ()) -> Section:
+        """As Sections.create says."""
+        return self._sections.create(length, shared_with=(*self._accounts, *shared_with))
