@@ -18,7 +18,7 @@ from torchgate.composition import (
 )
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.local_pipes import AddressTaken, Listening, LocalPipes, PipeAddress
-from torchgate.contract.os_services import Section, Sections
+from torchgate.contract.os_services import PrivateFolders, Section, Sections
 from torchgate.engine.link.pool_end import PoolEnd
 from torchgate.engine.models_watch import ModelsWatch
 from torchgate.life_cycle import LifeCycle
@@ -43,8 +43,9 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
     pipes = local_pipes()
     accounts = settings.pool.gates or (pipes.own_account,)
     async with AsyncExitStack() as running:
+        # First of all: a second pool must leave no trace, no audit chain either.
+        running.callback(_only_pool(settings, private_folders).release)
         audit = await running.enter_async_context(opened_audit(settings, private_folders))
-        running.callback(_only_pool(settings).release)
         life_cycle = LifeCycle(audit)
         await running.enter_async_context(life_cycle.of_server(f"{__version__} (pool)"))
         await running.enter_async_context(life_cycle.watching_models())
@@ -71,9 +72,10 @@ def pool_address(settings: TorchgateSettings) -> PipeAddress:
     return PipeAddress(settings.pool.folder or settings.state.folder, PIPE_NAME)
 
 
-def _only_pool(settings: TorchgateSettings) -> InstanceLock:
+def _only_pool(settings: TorchgateSettings, private_folders: PrivateFolders) -> InstanceLock:
     """The sign that this project has a pool, before a worker is started."""
     try:
+        private_folders.make_private(settings.state.folder)
         return InstanceLock(settings.state.folder / _LOCK_FILE, create=True)
     except OSError as error:
         raise CannotStart(
