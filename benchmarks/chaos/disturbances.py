@@ -33,15 +33,16 @@ class Disturbances:
         self._random = random.Random(seed)
         moments = [((index + 0.5) / count, kind) for kind, count in plan.items() for index in range(count)]
         self._moments = sorted(moments)
+        ledger.disturbances_left = len(moments)
         self.done: Counter[str] = Counter()
         self.back_s: dict[str, list[float]] = {"gate": [], "pool": []}
         """How long after its start a killed process answered again."""
         self.reload_s: list[float] = []
 
     async def go_on_until_done(self) -> None:
-        """Disturb until the ledger has enough."""
+        """Disturb until all is done; those who ask go on until then."""
         acts = {"worker": self._kill_worker, "gate": self._kill_gate, "pool": self._kill_pool, "reload": self._reload}
-        while not self._ledger.is_done and self._moments:
+        while self._moments:
             at, kind = self._moments[0]
             if self._ledger.progress < at or self._ledger.is_calm:
                 await asyncio.sleep(0.02)
@@ -49,6 +50,7 @@ class Disturbances:
             self._moments.pop(0)
             await acts[kind]()
             self.done[kind] += 1
+            self._ledger.disturbances_left -= 1
 
     async def _kill_worker(self) -> None:
         workers = self._deployment.pool.workers()

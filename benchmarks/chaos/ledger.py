@@ -17,6 +17,7 @@ class Ledger:
     def __init__(self, requests: int) -> None:
         self.wanted = requests
         self.asked = 0
+        self.disturbances_left = 0
         self.outcomes: Counter[tuple[str, str]] = Counter()
         """(kind of asker, outcome) → how often."""
         self.mix_ups: list[str] = []
@@ -30,8 +31,8 @@ class Ledger:
 
     @property
     def is_done(self) -> bool:
-        """Whether enough was asked."""
-        return self.asked >= self.wanted
+        """Whether enough was asked, and all that should disturb has happened."""
+        return self.asked >= self.wanted and not self.disturbances_left
 
     @property
     def progress(self) -> float:

@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
 async def _run(given: argparse.Namespace, folder: Path) -> dict[str, object]:
     innocents = [f"innocent-{index:02}" for index in range(INNOCENTS)]
     kinds = (*innocents, "flooder", "limited", "poisoner", "hangs-up", "cancels")
-    project = ChaosProject.write(folder / "project", kinds, standbys=2, limited_per_minute=600)
+    project = ChaosProject.write(folder / "project", kinds, standbys=2, limited_per_minute=60)
     ports = _free_ports(1 if given.layout == "serve" else given.gates)
     deployment = Deployment(given.layout, project.folder, ports, folder)
     ledger = Ledger(given.requests)

@@ -191,13 +191,13 @@ async def test_random_poison_among_many_principals_hurts_nobody_else(engine: Sch
 
     async def innocent(key: str) -> None:
         for _ in range(30):
-            await ask(engine, [chooser.getrandbits(60) for _ in range(chooser.randint(1, 3))], key)
+            await ask(engine, [chooser.getrandbits(60) for _ in range(chooser.randint(1, 3))], key, timeout_s=100.0)
 
     async def poisoner(key: str) -> None:
         while to_come:
             number = to_come.pop()
             with pytest.raises(poison[number]) as failed:
-                await ask(engine, [chooser.getrandbits(60), number], key)
+                await ask(engine, [chooser.getrandbits(60), number], key, timeout_s=100.0)
             assert type(failed.value) is poison[number]
 
     await asyncio.gather(*(innocent(f"innocent {one}") for one in range(8)), poisoner("eve"), poisoner("mallory"))

@@ -154,6 +154,6 @@ def test_a_version_that_is_allowed_by_name_is_copied_with_what_its_links_lead_to
     found = code(models).copied(entry)
     assert (found.digest, found.signer) == (before, "")
     assert Path(found.folder) in copies(models)
-    (folder / "again.bin").unlink()
+    (folder / "model.py").write_bytes(b"other")
     (folder / "new.bin").write_bytes(b"new")
     assert folder_digest(Path(found.folder)) == before
