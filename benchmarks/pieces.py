@@ -73,7 +73,7 @@ def _show(name: str, times_us: list[float]) -> None:
 def _identity_and_policy() -> Iterator[Piece]:
     from torchgate.access.build import build_access
     from torchgate.access.identity.api_key import new_api_key
-    from torchgate.access.identity.authenticate import Presented
+    from torchgate.access.identity.presented import Presented
     from torchgate.access.settings import (
         AccessSettings,
         ApiKeySettings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torchgate.access.identity.authenticate import Presented
+from torchgate.access.identity.presented import Presented
 from torchgate.contract.audit_event import AuditEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
 from torchgate.contract.errors import AuditUnavailable, IssuerUnavailable, NoCredential, RejectedCredential

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from torchgate.access.identity.authenticate import Presented
+from torchgate.access.identity.presented import Presented
 from torchgate.contract.errors import InvalidRequest, RejectedCredential
 from torchgate.gate.errors import ForeignPage, MalformedCredential
 from torchgate.gate.http_message import HttpRequest, RequestHeaders

@@ -10,7 +10,7 @@ import logging
 
 import msgspec
 
-from torchgate.access.identity.authenticate import Presented
+from torchgate.access.identity.presented import Presented
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.decision import RequestFacts, Resource
 from torchgate.contract.errors import (

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torchgate.access.identity.authenticate import Presented
+from torchgate.access.identity.presented import Presented
 from torchgate.contract.audit_event import RefusalsEvent, RequestEvent
 from torchgate.contract.audit_sink import AuditSink
 from torchgate.contract.clock import Clock

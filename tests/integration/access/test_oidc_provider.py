@@ -18,7 +18,8 @@ from tests.rigs.oidc_provider.provider_process import RESOURCE, ProviderProcess
 from tests.unit.access.local_issuer import Clock, encoded, public_jwk, sign
 
 from torchgate.access.build import build_access
-from torchgate.access.identity.authenticate import Authentication, Presented
+from torchgate.access.identity.authenticate import Authentication
+from torchgate.access.identity.presented import Presented
 from torchgate.access.settings import AccessSettings, IdentitySettings
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.errors import IssuerUnavailable, RejectedCredential

@@ -12,8 +12,8 @@ import pytest
 from torchgate.access.build import build_access, build_policy
 from torchgate.access.checks import checks
 from torchgate.access.identity.api_key import new_api_key
-from torchgate.access.identity.authenticate import Presented
 from torchgate.access.identity.development import new_development_token
+from torchgate.access.identity.presented import Presented
 from torchgate.access.settings import (
     AccessSettings,
     DevelopmentIdentity,

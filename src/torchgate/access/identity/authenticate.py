@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
 
 from torchgate.access.identity.api_key import ApiKeys
 from torchgate.access.identity.bearer_token import BearerTokens
 from torchgate.access.identity.development import TOKEN_PREFIX, DevelopmentTokens
 from torchgate.access.identity.key_set import IssuerStatus, KeySet
+from torchgate.access.identity.presented import Kind, Presented
 from torchgate.access.identity.rejection import reject
 from torchgate.contract.errors import InvalidRequest, NoCredential, RejectedCredential
 from torchgate.contract.principal import Principal
 
 
-class Presented(msgspec.Struct, frozen=True):
-    """The credentials of one request, as the front door found them; repr shows none.
+class Authenticator(Protocol):
+    """Proves one kind of credential, other than bearer tokens and API keys; roles are already on its principals."""
 
-    Args:
-        bearer: what stood after `Bearer ` in Authorization, or None.
-        api_key: what stood in X-API-Key, or None.
-    """
+    def cached(self, presented: Presented) -> Principal | None:
+        """The principal where that takes no I/O, else None; a refusal gives None too."""
+        ...
 
-    bearer: str | None = None
-    api_key: str | None = None
+    async def authenticate(self, presented: Presented) -> Principal:
+        """The principal.
 
-    def __repr__(self) -> str:
-        kinds = [kind for kind in ("bearer", "api_key") if getattr(self, kind) is not None]
-        return f"Presented({', '.join(kinds)})"
+        Raises:
+            RejectedCredential: it is refused; the detail has the class of failure, never a word of the credential.
+        """
+        ...
 
 
 class Authentication:
@@ -41,6 +42,7 @@ class Authentication:
         development: development tokens; false where they don't count.
         key_sets: of all issuers, kept fresh between start and stop.
         challenges: schemes that exist here, for WWW-Authenticate.
+        others: the authenticators of further kinds of credentials, by kind.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Authentication:
         *,
         key_sets: Sequence[KeySet],
         challenges: tuple[str, ...],
+        others: Mapping[Kind, Authenticator] = MappingProxyType({}),
     ) -> None:
         self._tokens = tokens
         self._api_keys = api_keys
         self._development = development
         self._key_sets = tuple(key_sets)
         self._challenges = challenges
+        self._others = others
 
     async def start(self) -> None:
         """Begin to read the issuers' keys; returns at once."""
@@ -83,6 +87,8 @@ class Authentication:
         if token is not None and key is None and not token.startswith(TOKEN_PREFIX):
             return self._tokens.cached(token)
         try:
+            if token is None and key is None:
+                return self._other_cached(presented)
             return self._without_signature(token, key)
         except RejectedCredential:
             return None
@@ -96,17 +102,30 @@ class Authentication:
             RejectedCredential: it is refused; the detail has the class of failure, never a word of the credential.
             IssuerUnavailable: its issuer's keys can't be had now.
         """
-        if presented.bearer is not None and presented.api_key is not None:
+        kinds = presented.kinds()
+        if len(kinds) > 1:
             raise InvalidRequest(
-                "The request has two credentials, a bearer token and an API key; exactly one is allowed. Send one."
+                f"The request has {len(kinds)} credentials of different kinds; exactly one is allowed. Send one."
             )
-        if presented.bearer is None and presented.api_key is None:
+        if not kinds:
             raise NoCredential("This needs a credential and the request has none. Send a bearer token or an API key.")
+        if presented.bearer is None and presented.api_key is None:
+            return await self._other(kinds[0]).authenticate(presented)
         principal = self._without_signature(presented.bearer, presented.api_key)
         if principal is not None:
             return principal
         token = presented.bearer or ""
         return self._tokens.cached(token) or await self._tokens.authenticate(token)
+
+    def _other_cached(self, presented: Presented) -> Principal | None:
+        kinds = presented.kinds()
+        return self._other(kinds[0]).cached(presented) if len(kinds) == 1 else None
+
+    def _other(self, kind: Kind) -> Authenticator:
+        authenticator = self._others.get(kind)
+        if authenticator is None:
+            raise reject(f"credentials of kind {kind} are not enabled")
+        return authenticator
 
     def _without_signature(self, token: str | None, key: str | None) -> Principal | None:
         """The principal of an API key or development token; None for any other bearer token, two kinds or nothing."""

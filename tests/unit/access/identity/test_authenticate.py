@@ -6,8 +6,9 @@ import pytest
 from tests.unit.access.local_issuer import NOW, Clock, LocalIssuer, tokens_of
 
 from torchgate.access.identity.api_key import ApiKeys, new_api_key
-from torchgate.access.identity.authenticate import Authentication, Presented
+from torchgate.access.identity.authenticate import Authentication
 from torchgate.access.identity.development import DevelopmentTokens, new_development_token
+from torchgate.access.identity.presented import Presented
 from torchgate.access.settings import ApiKeySettings, DevelopmentIdentity
 from torchgate.contract.errors import InvalidRequest, NoCredential, RejectedCredential
 

@@ -1,0 +1,53 @@
+"""What one request presents, as its front door found it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from torchgate.contract.windows_tokens import TokenFacts
+
+Kind = Literal["bearer", "api_key", "windows", "certificate", "asserted", "negotiate"]
+
+
+class AssertedUser(msgspec.Struct, frozen=True):
+    """A user whom a front door names, which has proven to be that front door.
+
+    Args:
+        user: as it says, unchanged.
+        groups: as it says; None where it can't tell, so that they are unknown.
+    """
+
+    user: str
+    groups: tuple[str, ...] | None = None
+
+
+class Presented(msgspec.Struct, frozen=True):
+    """The credentials of one request; at most one kind counts, and repr shows none.
+
+    Args:
+        bearer: what stood after `Bearer ` in Authorization.
+        api_key: what stood in X-API-Key.
+        windows: what a Windows token said, whose handle is closed by now.
+        certificate: the client's certificate, DER, whose private key TLS has proven to be the client's.
+        asserted: a user whom the front door names.
+        negotiate: what stood after `Negotiate ` in Authorization, decoded.
+    """
+
+    bearer: str | None = None
+    api_key: str | None = None
+    windows: TokenFacts | None = None
+    certificate: bytes | None = None
+    asserted: AssertedUser | None = None
+    negotiate: bytes | None = None
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """Which kinds are there."""
+        return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    def __repr__(self) -> str:
+        return f"Presented({', '.join(self.kinds())})"
+
+
+KINDS: tuple[Kind, ...] = ("bearer", "api_key", "windows", "certificate", "asserted", "negotiate")
