@@ -20,6 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 DISCONNECT_EXTENSION = "torchgate.disconnect"
 """Scope extension by which our own server hands over a Disconnect; other servers are asked by a task."""
 
+CERTIFICATE_EXTENSION = "torchgate.client_certificate"
+"""Scope extension by which our own server hands over the certificate that TLS proved, DER."""
+
 BODY_HERE_EXTENSION = "torchgate.body_is_here"
 """Scope extension by which our own server tells whether all of the body has arrived: () -> bool."""
 
@@ -74,6 +77,7 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
         peer=client[0] if client else "",
         body=body,
         disconnect=disconnect,
+        tls_certificate=extensions.get(CERTIFICATE_EXTENSION),
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from torchgate.access.identity.presented import Presented
 from torchgate.contract.errors import InvalidRequest, RejectedCredential
+from torchgate.gate.certificate_paths import CertificatePaths, with_certificate
 from torchgate.gate.errors import ForeignPage, MalformedCredential
 from torchgate.gate.http_message import HttpRequest, RequestHeaders
 
@@ -33,7 +34,7 @@ class FrontDoorDeclaration(msgspec.Struct, frozen=True):
 
 
 FRONT_DOORS: Mapping[str, FrontDoorDeclaration] = MappingProxyType(
-    {"direct": FrontDoorDeclaration("direct", proof="socket", carries=("bearer", "api_key"))}
+    {"direct": FrontDoorDeclaration("direct", proof="socket", carries=("bearer", "api_key", "certificate"))}
 )
 
 LOOPBACK_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
@@ -69,12 +70,19 @@ class FrontDoor:
         declaration: which door.
         hosts: allowed in the Host header, without port, besides loopback.
         is_development: development identities exist, so that nothing from elsewhere may come in (DESIGN 4.4).
+        certificate_paths: where a client's certificate is a credential.
     """
 
     def __init__(
-        self, declaration: FrontDoorDeclaration, hosts: Iterable[str] = (), *, is_development: bool = False
+        self,
+        declaration: FrontDoorDeclaration,
+        hosts: Iterable[str] = (),
+        *,
+        is_development: bool = False,
+        certificate_paths: CertificatePaths | None = None,
     ) -> None:
         self.declaration = declaration
+        self._certificate_paths = certificate_paths or CertificatePaths(())
         self._is_development = is_development
         named = frozenset(host.lower().encode("ascii") for host in hosts)
         self._hosts = LOOPBACK_HOSTS if is_development else LOOPBACK_HOSTS | named
@@ -106,8 +114,15 @@ class FrontDoor:
         Raises:
             MalformedCredential: two credentials, or one that can't be read.
             RejectedCredential: a scheme that this server does not know.
+            ForeignPage: a browser added a certificate to a request of another's page.
         """
-        return presented_credential(request.headers)
+        presented = presented_credential(request.headers)
+        if request.tls_certificate is None:
+            return presented
+        presented = with_certificate(presented, request.tls_certificate, self._certificate_paths, request.raw_path)
+        if presented.certificate is not None:
+            _refuse_foreign_page(request.headers)  # browsers add certificates by themselves
+        return presented
 
     def _examine_host(self, headers: RequestHeaders) -> None:
         host = headers.single(b"host")

@@ -109,6 +109,7 @@ class HttpRequest:
         headers: of the head alone, never trailers.
         peer: address of the last trusted hop.
         body, disconnect: see there.
+        tls_certificate: the certificate that the client of our own TLS has proven, DER; None where there is none.
     """
 
     method: str
@@ -117,6 +118,7 @@ class HttpRequest:
     peer: str
     body: Body
     disconnect: Disconnect
+    tls_certificate: bytes | None = None
 
 
 @dataclass(slots=True)

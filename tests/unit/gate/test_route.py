@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from torchgate.contract.errors import InvalidRequest, MethodNotAllowed, UnknownPath
-from torchgate.gate.route import decode_path
+from torchgate.gate.request_path import decode_path
 from torchgate.gate.routes import route_table
 
 TABLE = route_table()

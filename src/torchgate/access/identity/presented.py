@@ -33,6 +33,9 @@ class Presented(msgspec.Struct, frozen=True):
         certificate: the client's certificate, DER, whose private key TLS has proven to be the client's.
         asserted: a user whom the front door names.
         negotiate: what stood after `Negotiate ` in Authorization, decoded.
+        tls_certificate: the client's certificate, DER, on any path where one came and TLS has proven its key: what a
+            bound token (RFC 8705) is compared with. By itself no credential: that is `certificate`, which the front
+            door fills only on paths that are configured for certificates.
     """
 
     bearer: str | None = None
@@ -41,6 +44,7 @@ class Presented(msgspec.Struct, frozen=True):
     certificate: bytes | None = None
     asserted: AssertedUser | None = None
     negotiate: bytes | None = None
+    tls_certificate: bytes | None = None
 
     def kinds(self) -> tuple[Kind, ...]:
         """Which kinds are there."""
