@@ -174,18 +174,21 @@ def _audit_verify(parsed: argparse.Namespace) -> int:
 
 
 def _keys_new(parsed: argparse.Namespace) -> int:
-    from torchgate.access.identity.api_key import new_api_key
+    from torchgate.keys_commands import new_key
 
-    try:
-        key = new_api_key(parsed.id)
-    except ValueError as error:
-        return fail(f"{error}.")
-    note("The key, shown this once; give it to its user on a safe way:\n")
-    say(key.key)
-    note("\nInto torchgate.toml, and then give the key a role by the member")
-    note(f'"key:{key.id}":\n')
-    say(f'[[identity.api_keys]]\nid = "{key.id}"\nsha256 = "{key.sha256}"')
-    return 0
+    return new_key(parsed)
+
+
+def _keys_list(parsed: argparse.Namespace) -> int:
+    from torchgate.keys_commands import list_keys
+
+    return list_keys(parsed)
+
+
+def _keys_revoke(parsed: argparse.Namespace) -> int:
+    from torchgate.keys_commands import revoke_key
+
+    return revoke_key(parsed)
 
 
 def _settings(parsed: argparse.Namespace) -> TorchgateSettings | None:
@@ -233,9 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     _models_arguments(_group(commands, "models", "the models of a project or a running server"))
     _policy_arguments(_group(commands, "policy", "who may do what"))
     _audit_arguments(_group(commands, "audit", "the audit trail"))
-    keys = _group(commands, "keys", "API keys")
-    new = _command(keys, "new", _keys_new, "make an API key: print it once, and the lines for torchgate.toml")
-    new.add_argument("id", metavar="ID", help="its name in roles and audit: letters, digits, '-'")
+    _keys_arguments(_group(commands, "keys", "API keys"))
     return parser
 
 
@@ -314,6 +315,24 @@ def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser
     who.add_argument("--roles", metavar="A,B", help="roles, separated by commas; empty for none")
     explain.add_argument("action", metavar="ACTION", help="infer, read, load, unload, metrics, admin …")
     explain.add_argument("model", nargs="?", default="", metavar="MODEL", help="name; absent: the server itself")
+
+
+def _keys_arguments(keys: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = _command(keys, "new", _keys_new, "make an API key: print it once, and keep its hash in keys.toml")
+    new.add_argument("id", metavar="ID", help="its name in roles and audit: letters, digits, '-'")
+    new.add_argument("--name", default="", metavar="TEXT", help="for people")
+    new.add_argument("--roles", metavar="A,B", help="its roles, separated by commas")
+    new.add_argument("--expires", metavar="WHEN", help="a span like 90d (m, h, d, w), or a date (never)")
+    new.add_argument("--rotate", action="store_true", help="give the key ID a new value; the former counts for a while")
+    new.add_argument("--overlap", default="7d", metavar="SPAN", help="how long it does (7d)")
+    new.add_argument("--print", action="store_true", help="write nothing; print the lines for torchgate.toml")
+    _of_project(new, has_project=False)
+    listing = _command(keys, "list", _keys_list, "API keys with their states: valid, expires soon, rotating, expired")
+    _of_project(listing)
+    listing.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
+    revoke = _command(keys, "revoke", _keys_revoke, "take an API key out of service; a running server obeys at once")
+    revoke.add_argument("id", metavar="ID", help="of the key")
+    _of_project(revoke, has_project=False)
 
 
 def _audit_arguments(audit: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

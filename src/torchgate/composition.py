@@ -124,7 +124,9 @@ async def served_over_http(
     private_folders = operating_system()[2]
     async with AsyncExitStack() as running:
         tokens = new_tokens(settings)
-        authentication, authorisation = await running.enter_async_context(opened_access(configuration, tokens))
+        authentication, authorisation = await running.enter_async_context(
+            opened_access(configuration, tokens, life_cycle)
+        )
         refusals = _refusals(settings)
         metrics = Metrics(engine.models, audit.statistics, version=__version__)
         services = GateServices(
@@ -202,11 +204,12 @@ async def opened_audit(settings: TorchgateSettings, private_folders: PrivateFold
 
 @asynccontextmanager
 async def opened_access(
-    configuration: Configuration, tokens: Mapping[str, str]
+    configuration: Configuration, tokens: Mapping[str, str], life_cycle: LifeCycle
 ) -> AsyncIterator[tuple[Authentication, Authorisation]]:
     """Who is asking, and what they may; without either there is no server."""
     try:
-        authentication, authorisation = build_access(configuration.access_settings(), development_tokens=tokens)
+        settings = configuration.access_settings()
+        authentication, authorisation = build_access(settings, development_tokens=tokens, on_lifecycle=life_cycle.note)
     except ValueError as error:
         raise CannotStart(str(error)) from None
     await authentication.start()

@@ -94,6 +94,7 @@ def test_importing_torchgate_and_its_server_loads_no_torch():
     [
         (), ("init",), ("serve",), ("check",), ("predict",), ("models",), ("models", "list"), ("models", "status"),
         ("policy",), ("policy", "explain"), ("audit",), ("audit", "tail"), ("audit", "verify"), ("keys", "new"),
+        ("keys", "list"), ("keys", "revoke"),
     ],
 )  # fmt: skip
 def test_every_command_has_help(command: tuple[str, ...]):
@@ -241,13 +242,13 @@ def test_policy_explain_refuses_what_does_not_exist(project: Path, arguments: tu
 
 
 def test_a_new_key_is_printed_once_and_its_settings_hold_its_hash(tmp_path: Path):
-    result = run("keys", "new", "ops")
+    result = run("keys", "new", "ops", "--print")
     key, _, settings = result.stdout.partition("\n")
     assert key.startswith("tg_ops_")
     assert key not in settings + result.stderr
     read = tomllib.loads(settings)["identity"]["api_keys"][0]
     assert read == {"id": "ops", "sha256": hashlib.sha256(key.encode()).hexdigest()}
-    assert run("keys", "new", "no spaces").returncode == 1
+    assert run("keys", "new", "no spaces", "--print").returncode == 1
 
 
 def test_the_project_may_stand_behind_the_options(project: Path):

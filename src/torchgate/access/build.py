@@ -18,6 +18,8 @@ from torchgate.access.policy.hook import HookRunner, load_hook
 from torchgate.access.policy.roles import Roles
 from torchgate.access.policy.rules import Policy, make_policy, make_rule
 from torchgate.access.settings import AccessSettings
+from torchgate.access.watched_files import WatchedFiles
+from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.clock import Clock, monotonic_s
 
 
@@ -27,6 +29,7 @@ def build_access(
     clock: Clock = monotonic_s,
     wall_clock: Callable[[], float] = time.time,
     development_tokens: Mapping[str, str] | None = None,
+    on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
 ) -> tuple[Authentication, Authorisation]:
     """Authentication and authorisation, ready to be asked.
 
@@ -40,6 +43,7 @@ def build_access(
         development_tokens: name → token (`new_development_token()`) for each identity of `[development]`;
             given only where development identities are allowed to exist (DESIGN 4.4), and ignored where
             `development.enabled` is false.
+        on_lifecycle: is told when a file of keys or certificates was read again, or can't be.
 
     Raises:
         ValueError: the settings have mistakes; the sentence has all of them.
@@ -52,7 +56,8 @@ def build_access(
         function, hook_digest = load_hook(settings.policy.hook, settings.folder)
         hook = HookRunner(function, timeout_s=settings.policy.hook_timeout_s, threads=settings.policy.hook_threads)
     authorisation = Authorisation(build_policy(settings, hook_digest), hook, wall_clock)
-    return _authentication(settings, clock, wall_clock, development_tokens or {}), authorisation
+    watched = WatchedFiles(settings, on_lifecycle or _nobody)
+    return _authentication(settings, clock, wall_clock, development_tokens or {}, watched), authorisation
 
 
 def build_policy(settings: AccessSettings, hook_digest: str = "") -> Policy:
@@ -69,7 +74,11 @@ def build_policy(settings: AccessSettings, hook_digest: str = "") -> Policy:
 
 
 def _authentication(
-    settings: AccessSettings, clock: Clock, wall_clock: Callable[[], float], development_tokens: Mapping[str, str]
+    settings: AccessSettings,
+    clock: Clock,
+    wall_clock: Callable[[], float],
+    development_tokens: Mapping[str, str],
+    watched: WatchedFiles,
 ) -> Authentication:
     roles = Roles(settings.roles)
     identity = settings.identity
@@ -88,14 +97,19 @@ def _authentication(
         with_roles=roles.given_to,
         wall_clock=wall_clock,
     )
-    api_keys = ApiKeys(identity.api_keys, with_roles=roles.given_to, wall_clock=wall_clock)
+    api_keys = ApiKeys((), with_roles=roles.given_to, wall_clock=wall_clock)
+    watched.keep_keys(api_keys)
     identities = settings.development.identities if settings.development.enabled else ()
     development = DevelopmentTokens(identities, development_tokens)
     return Authentication(
         tokens,
         api_keys,
         development,
-        key_sets=[issuer.keys for issuer in issuers],
+        fresh=[*(issuer.keys for issuer in issuers), *watched.watches],
         # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
         challenges=("Bearer",),
     )
+
+
+def _nobody(_: LifecycleEvent) -> None:
+    """Is told in vain."""

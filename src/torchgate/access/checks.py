@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from torchgate.access.identity.published_keys import KeysUnreadable, read_key_set
+from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
 from torchgate.access.policy.hook import load_hook
 from torchgate.access.policy.roles import RESERVED_WORDS, parse_member
 from torchgate.access.settings import AccessSettings, RuleSettings
@@ -22,13 +22,14 @@ def checks(settings: AccessSettings) -> Iterator[Finding]:
     yield from setting_checks(settings)
     yield from _hook(settings)
     yield from _key_files(settings)
-    yield from _expiry(settings)
+    yield from key_findings(settings)
     yield from _unused(settings)
 
 
 def setting_checks(settings: AccessSettings) -> Iterator[Finding]:
     """The mistakes that the settings have by themselves; any of these keeps the server from starting."""
     yield from _duplicates(settings)
+    yield from key_file_findings(settings)
     yield from _members(settings)
     yield from _rules(settings)
     yield from _development(settings)
@@ -55,22 +56,23 @@ def _twice(table: str, key: str, values: list[str]) -> Iterator[Finding]:
 
 
 def _members(settings: AccessSettings) -> Iterator[Finding]:
+    key_ids = known_key_ids(settings)
     for role, members in settings.roles.items():
         for place, text in enumerate(members):
-            if mistake := _member_mistake(text, settings):
+            if mistake := _member_mistake(text, settings, key_ids):
                 yield Finding("error", mistake, setting=f"roles.{role}.{place}")
         if not members:
             yield Finding("warning", "has no members, so that nobody has this role.", setting=f"roles.{role}")
 
 
-def _member_mistake(text: str, settings: AccessSettings) -> str:
+def _member_mistake(text: str, settings: AccessSettings, key_ids: frozenset[str]) -> str:
     try:
         member = parse_member(text)
     except ValueError as error:
         return f"{error}."
     if member.issuer == "key":
-        ids = [key.id for key in settings.identity.api_keys]
-        return "" if member.value in ids else f"there is no API key {member.value!r}. {_nearest(member.value, ids)}"
+        known = member.value in key_ids
+        return "" if known else f"there is no API key {member.value!r}. {_nearest(member.value, sorted(key_ids))}"
     if member.issuer in RESERVED_WORDS:
         return f"{text!r} needs {RESERVED_WORDS[member.issuer]}, which are not configured here."
     names = [issuer.name for issuer in settings.identity.oidc]
@@ -145,18 +147,6 @@ def _key_files(settings: AccessSettings) -> Iterator[Finding]:
         yield Finding(
             "warning", f"{reason}. Its tokens get 503 until it can.", setting=f"identity.oidc.{place}.jwks_file"
         )
-
-
-def _expiry(settings: AccessSettings) -> Iterator[Finding]:
-    now = time.time()
-    for place, key in enumerate(settings.identity.api_keys):
-        if key.expires is not None and key.expires.timestamp() <= now:
-            yield Finding(
-                "warning",
-                f"API key {key.id!r} expired at {key.expires.isoformat()} and is refused.",
-                setting=f"identity.api_keys.{place}.expires",
-                remedy="Take it out, or make a new one with `torchgate keys new`.",
-            )
 
 
 def _unused(settings: AccessSettings) -> Iterator[Finding]:

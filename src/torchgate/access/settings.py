@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from torchgate.access.api_key_settings import ApiKeySettings
 from torchgate.access.identity.claim_paths import parse_claim_path
 from torchgate.access.identity.issuer_url import url_mistake
 from torchgate.access.identity.jws import ALGORITHMS
+from torchgate.access.names import IssuerName, RoleName
 from torchgate.access.policy.rules import SERVER_ACTIONS, model_pattern_mistake
 from torchgate.access.secrets.reference import parse_reference
 from torchgate.contract.decision import Action
@@ -61,18 +62,6 @@ def _reference(text: str) -> str:
     return text
 
 
-def _sha256(text: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise PydanticCustomError(
-            SECRET_VALUE, "this is not a SHA-256 in lower-case hex; `torchgate keys new` prints it beside the key"
-        )
-    return text
-
-
-IssuerName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-RoleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-Sha256Hex = Annotated[str, AfterValidator(_sha256)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Algorithm = Annotated[str, AfterValidator(_algorithm)]
 ModelPattern = Annotated[str, AfterValidator(_model_pattern)]
@@ -144,29 +133,6 @@ class OidcSettings(Settings):
         return self
 
 
-class ApiKeySettings(Settings):
-    """One API key (`[[identity.api_keys]]`): what `torchgate keys new` prints; never the key itself."""
-
-    id: KeyId
-    """Names the key in roles (`key:ID`), audit and the key's own text."""
-    sha256: Sha256Hex
-    """SHA-256 of the whole key, in lower-case hex."""
-    name: Annotated[str, StringConstraints(max_length=128)] = ""
-    """For people."""
-    expires: AwareDatetime | None = None
-    """When the key stops counting, e.g. 2030-01-31T00:00:00Z."""
-    previous_sha256: Sha256Hex | None = None
-    """The key's former value, accepted until `previous_expires`, so that it can be changed without a gap."""
-    previous_expires: AwareDatetime | None = None
-    """When the former value stops counting."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ApiKeySettings:
-        if (self.previous_sha256 is None) != (self.previous_expires is None):
-            raise ValueError("previous_sha256 and previous_expires are given together or not at all")
-        return self
-
-
 class RefusalSettings(Settings):
     """How many refused credentials of one address are answered and audited one by one (`[identity.refusals]`)."""
 
@@ -186,7 +152,11 @@ class IdentitySettings(Settings):
     oidc: tuple[OidcSettings, ...] = ()
     """Issuers of bearer tokens."""
     api_keys: tuple[ApiKeySettings, ...] = ()
-    """API keys."""
+    """API keys; those that `torchgate keys` makes stand in a file of their own."""
+    api_keys_file: Path = Path("keys.toml")
+    """Further API keys: what `torchgate keys` writes. Read again when it changes; it need not be there."""
+    refresh_s: Annotated[float, Field(ge=0.1, le=3600, strict=False)] = 2.0
+    """Seconds between looks at the files of keys and certificates: how soon a revoked key stops counting."""
     max_token_bytes: Annotated[int, Field(ge=1024, le=65_536)] = 16_384
     """Longest bearer token; longer ones are refused unread."""
     max_verified_tokens: Annotated[int, Field(ge=16, le=1_000_000)] = 10_000

@@ -1,7 +1,8 @@
 """API keys: `tg_<id>_<secret>_<checksum>`, made here, stored as SHA-256, compared in constant time.
 
-A random key of 190 bits needs no slow hash: nobody can try them all. The checksum lets scanners of source code
-tell a real key from a look-alike; it protects nothing.
+A random key of 190 bits needs no slow hash: nobody can try them all. The checksum tells a mistyped key from an
+unknown one without a look at any hash, and lets scanners of source code tell a real key from a look-alike; it
+protects nothing.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import hmac
 import re
 import secrets
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from torchgate.access.api_key_settings import ApiKeySettings
 from torchgate.access.identity.rejection import reject
-from torchgate.access.settings import ApiKeySettings
 from torchgate.contract.principal import Principal
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -56,6 +57,9 @@ class _Accepted(msgspec.Struct, frozen=True):
     principal: Principal
 
 
+_Values = tuple[_Accepted | None, _Accepted | None]
+
+
 class ApiKeys:
     """Examines API keys; each check is a hash and one comparison, without I/O.
 
@@ -72,8 +76,14 @@ class ApiKeys:
         with_roles: Callable[[Principal], Principal],
         wall_clock: Callable[[], float],
     ) -> None:
+        self._with_roles = with_roles
         self._wall_clock = wall_clock
-        self._accepted = {key.id: _accepted_values(key, with_roles) for key in keys}
+        self._accepted: Mapping[str, _Values] = {}
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[ApiKeySettings]) -> None:
+        """From now on these keys count and no others; nothing of the former ones is remembered anywhere."""
+        self._accepted = {key.id: _accepted_values(key, self._with_roles) for key in keys}
 
     def authenticate(self, text: str) -> Principal:
         """The principal of a key.
@@ -84,6 +94,8 @@ class ApiKeys:
         found = _KEY.fullmatch(text)
         if found is None:
             raise reject("API key malformed")
+        if _checksum(found[1]) != found[3]:
+            raise reject("API key mistyped: its checksum is another")
         digest = hashlib.sha256(text.encode("ascii")).digest()
         matching = None
         for accepted in self._accepted.get(found[2], (None, None)):
@@ -97,9 +109,7 @@ class ApiKeys:
         return matching.principal
 
 
-def _accepted_values(
-    key: ApiKeySettings, with_roles: Callable[[Principal], Principal]
-) -> tuple[_Accepted | None, _Accepted | None]:
+def _accepted_values(key: ApiKeySettings, with_roles: Callable[[Principal], Principal]) -> _Values:
     """The current and the former value; always two places, so that each check takes equally long."""
     mark = f"key:{key.id}"
     ends_at = key.expires.timestamp() if key.expires is not None else None
@@ -114,6 +124,7 @@ def _accepted_values(
             expires_at=ends_at,
         )
     )
+    principal = msgspec.structs.replace(principal, roles=principal.roles | frozenset(key.roles))
     current = _Accepted(bytes.fromhex(key.sha256), ends_at, principal)
     if key.previous_sha256 is None or key.previous_expires is None:
         return current, None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
+from torchgate.access.file_watch import FileWatch
 from torchgate.access.identity.api_key import ApiKeys
 from torchgate.access.identity.bearer_token import BearerTokens
 from torchgate.access.identity.development import TOKEN_PREFIX, DevelopmentTokens
@@ -40,7 +41,7 @@ class Authentication:
         tokens: bearer tokens.
         api_keys: API keys.
         development: development tokens; false where they don't count.
-        key_sets: of all issuers, kept fresh between start and stop.
+        fresh: what is kept fresh between start and stop: the issuers' keys, and files that count while the server runs.
         challenges: schemes that exist here, for WWW-Authenticate.
         others: the authenticators of further kinds of credentials, by kind.
     """
@@ -51,24 +52,26 @@ class Authentication:
         api_keys: ApiKeys,
         development: DevelopmentTokens,
         *,
-        key_sets: Sequence[KeySet],
+        fresh: Sequence[KeySet | FileWatch],
         challenges: tuple[str, ...],
         others: Mapping[Kind, Authenticator] = MappingProxyType({}),
     ) -> None:
         self._tokens = tokens
         self._api_keys = api_keys
         self._development = development
-        self._key_sets = tuple(key_sets)
+        self._fresh = tuple(fresh)
+        self._key_sets = tuple(each for each in fresh if isinstance(each, KeySet))
+        self._watches = tuple(each for each in fresh if isinstance(each, FileWatch))
         self._challenges = challenges
         self._others = others
 
     async def start(self) -> None:
-        """Begin to read the issuers' keys; returns at once."""
-        await asyncio.gather(*(keys.start() for keys in self._key_sets))
+        """Begin to read the issuers' keys, and to look at files; returns at once."""
+        await asyncio.gather(*(each.start() for each in self._fresh))
 
     async def stop(self) -> None:
         """End the background work."""
-        await asyncio.gather(*(keys.stop() for keys in self._key_sets))
+        await asyncio.gather(*(each.stop() for each in self._fresh))
 
     def challenges(self) -> tuple[str, ...]:
         """The schemes of WWW-Authenticate that a caller could use here, e.g. `("Bearer",)`."""
@@ -77,6 +80,10 @@ class Authentication:
     def issuers(self) -> tuple[IssuerStatus, ...]:
         """How each issuer's keys are: an issuer out of reach is a finding and a metric, not unreadiness."""
         return tuple(keys.status() for keys in self._key_sets)
+
+    def troubles(self) -> tuple[str, ...]:
+        """What is wrong with files that count, so that older content of theirs is in force: the server shows amber."""
+        return tuple(watch.trouble for watch in self._watches if watch.trouble)
 
     def cached(self, presented: Presented) -> Principal | None:
         """The principal where that takes no I/O and no signature, else None: then ask `authenticate`.

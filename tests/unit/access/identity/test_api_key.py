@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.access.local_issuer import NOW, Clock
 
+from torchgate.access.api_key_settings import ApiKeySettings
 from torchgate.access.identity.api_key import ApiKeys, new_api_key
 from torchgate.access.policy.roles import Roles
-from torchgate.access.settings import ApiKeySettings
 from torchgate.contract.errors import RejectedCredential
 
 FIRST, SECOND, STRANGER = new_api_key("ops"), new_api_key("ops"), new_api_key("ops")
@@ -68,22 +68,41 @@ MALFORMED = {
     "upper case": FIRST.key.upper(),
     "one character less": FIRST.key[:-1],
     "NUL": FIRST.key + "\0",
+    "full-width digits": FIRST.key[:-6] + "\uff10" * 6,
     "half a surrogate pair": FIRST.key + "\ud800",
     "a megabyte": "tg_ops_" + "a" * 1_000_000,
 }
 
 
+@pytest.mark.identity_case("API key", "a hash, white space, NUL, half a surrogate, a megabyte …", "401")
 @pytest.mark.parametrize("case", MALFORMED)
 def test_a_text_that_is_no_key_is_refused(case: str) -> None:
     assert refusal(keys_of(ApiKeySettings(id="ops", sha256=FIRST.sha256)), MALFORMED[case]) == "API key malformed"
 
 
+@pytest.mark.identity_case("API key", "a key with one character mistyped", "401; no hash is looked at")
+@pytest.mark.parametrize("place", [4, 10, 38, -1])
+def test_a_mistyped_key_is_told_by_its_checksum(place: int) -> None:
+    other = "0" if FIRST.key[place] != "0" else "1"
+    mistyped = FIRST.key[:place] + other + (FIRST.key[place:][1:])
+    assert refusal(keys_of(), mistyped) in {"API key mistyped: its checksum is another", "API key malformed"}
+
+
+@pytest.mark.identity_case("API key", "an unknown id; a known id with another's secret", "401, alike")
 def test_an_unknown_id_and_a_wrong_secret_are_refused_alike() -> None:
     """The attacker wants to know which ids exist."""
     keys = keys_of(ApiKeySettings(id="ops", sha256=FIRST.sha256))
     assert refusal(keys, STRANGER.key) == refusal(keys, new_api_key("nobody").key) == "API key unknown or wrong"
 
 
+def test_what_counts_is_replaced_at_once_and_whole() -> None:
+    keys = keys_of(ApiKeySettings(id="ops", sha256=FIRST.sha256))
+    keys.replace([ApiKeySettings(id="ops", sha256=SECOND.sha256, roles=("analyst",))])
+    assert refusal(keys, FIRST.key) == "API key unknown or wrong"
+    assert keys.authenticate(SECOND.key).roles == {"operator", "analyst"}
+
+
+@pytest.mark.identity_case("API key", "a key after its `expires`", "401")
 def test_a_key_ends_when_it_expires() -> None:
     clock = Clock(NOW)
     keys = keys_of(ApiKeySettings(id="ops", sha256=FIRST.sha256, expires=at(10)), clock=clock)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from tests.unit.access.local_issuer import NOW, Clock, LocalIssuer, tokens_of
 
+from torchgate.access.api_key_settings import ApiKeySettings
 from torchgate.access.identity.api_key import ApiKeys, new_api_key
 from torchgate.access.identity.authenticate import Authentication
 from torchgate.access.identity.development import DevelopmentTokens, new_development_token
 from torchgate.access.identity.presented import Presented
-from torchgate.access.settings import ApiKeySettings, DevelopmentIdentity
+from torchgate.access.settings import DevelopmentIdentity
 from torchgate.contract.errors import InvalidRequest, NoCredential, RejectedCredential
 
 ISSUER = LocalIssuer("ES256")
@@ -25,7 +26,7 @@ def authentication(*, is_development: bool = False) -> Authentication:
             [ApiKeySettings(id="ops", sha256=KEY.sha256)], with_roles=lambda principal: principal, wall_clock=Clock(NOW)
         ),
         DevelopmentTokens(identities, {"dev": DEV}),
-        key_sets=[],
+        fresh=[],
         challenges=("Bearer",),
     )
 

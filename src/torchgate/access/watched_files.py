@@ -1,0 +1,47 @@
+"""Which files of access count while the server runs, and what takes what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torchgate.access.file_watch import FileWatch
+from torchgate.access.identity.api_key import ApiKeys
+from torchgate.access.identity.key_file import counting_keys, read_key_file
+from torchgate.access.settings import AccessSettings
+from torchgate.contract.audit_event import LifecycleEvent
+
+
+class WatchedFiles:
+    """Makes the watches; each file is read once here, and a bad one keeps the server from starting.
+
+    Args:
+        settings: where the files are.
+        on_lifecycle: as FileWatch has it.
+    """
+
+    def __init__(self, settings: AccessSettings, on_lifecycle: Callable[[LifecycleEvent], None]) -> None:
+        self._settings = settings
+        self._on_lifecycle = on_lifecycle
+        self.watches: list[FileWatch] = []
+
+    def keep_keys(self, keys: ApiKeys) -> None:
+        """Let the keys of torchgate.toml and of the file of keys count, now and when the file changes.
+
+        Raises:
+            ValueError: the file can't be used.
+        """
+        identity = self._settings.identity
+        path = self._settings.folder / identity.api_keys_file
+
+        def read() -> Callable[[], None]:
+            counting = counting_keys(identity.api_keys, read_key_file(path))
+            return lambda: keys.replace(counting)
+
+        self._watch("API keys", path, read)
+
+    def _watch(self, subject: str, path: Path, read: Callable[[], Callable[[], None]]) -> None:
+        interval_s = self._settings.identity.refresh_s
+        watch = FileWatch(subject, [path], read, interval_s=interval_s, on_lifecycle=self._on_lifecycle)
+        read()()  # after the watch has seen the file, so that no change falls between
+        self.watches.append(watch)
