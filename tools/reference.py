@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
+from tools.identity_cases import IdentityCase, identity_cases
 
 import torchgate
 from torchgate import cli
@@ -299,6 +300,31 @@ def routes_page() -> str:
     return _text(parts)
 
 
+# --- identity cases -------------------------------------------------------------------------------------------------
+
+
+def identity_cases_page() -> str:
+    """Every identity case that the tests try."""
+    cases = identity_cases()
+    parts = [
+        "# Identity cases tried",
+        "<!-- Written by `python -m tools.reference` from the marks `identity_case` of the tests; change those. -->\n",
+        f"{len(cases)} cases of who asks and what they may do, good and bad, each proven by the test beside it.",
+        "A test may try a case in many spellings.",
+        "",
+    ]
+    for method in dict.fromkeys(case.method for case in cases):
+        parts += [f"## {method[0].upper()}{method[1:]}", "", "| sent | what follows | test |", "|---|---|---|"]
+        parts += [_case_row(case) for case in cases if case.method == method]
+        parts += [""]
+    return _text(parts)
+
+
+def _case_row(case: IdentityCase) -> str:
+    name = case.test or Path(case.path).stem
+    return f"| {_one_line(case.sends)} | {_one_line(case.follows)} | [{name}](../../tests/{case.path}) |"
+
+
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
@@ -314,6 +340,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "commands.md": commands_page,
     "errors.md": errors_page,
+    "identity-cases.md": identity_cases_page,
     "routes.md": routes_page,
     "settings.md": settings_page,
 }

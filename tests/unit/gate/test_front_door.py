@@ -59,6 +59,7 @@ def test_loopback_and_configured_hosts_are_ours(host: bytes) -> None:
     door("models.corp.example").examine(request((b"host", host)))
 
 
+@pytest.mark.identity_case("front_door", "another Host, two Hosts, or none", "400")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -78,6 +79,7 @@ def test_any_other_host_is_refused(headers: tuple[tuple[bytes, bytes], ...]) -> 
         door().examine(request(*headers))
 
 
+@pytest.mark.identity_case("front_door", "a trusted header spelt with underscores", "400")
 @pytest.mark.parametrize("name", [b"x_api_key", b"x_forwarded_for", b"ms_aspnetcore_token", b"x_iis_windowsauthtoken"])
 def test_a_header_that_pretends_to_be_another_is_refused(name: bytes) -> None:
     """The attacker spells a trusted name with underscores: some servers fold the two into one."""
@@ -85,6 +87,7 @@ def test_a_header_that_pretends_to_be_another_is_refused(name: bytes) -> None:
         door().examine(request(HOST, (name, b"x")))
 
 
+@pytest.mark.identity_case("development", "any forwarded request", "400")
 @pytest.mark.parametrize("name", [b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-anything"])
 def test_development_takes_nothing_forwarded(name: bytes) -> None:
     """Whoever put a proxy before a development server has left this machine (DESIGN 4.4)."""
@@ -92,6 +95,7 @@ def test_development_takes_nothing_forwarded(name: bytes) -> None:
         door(is_development=True).examine(request(HOST, (name, b"x")))
 
 
+@pytest.mark.identity_case("development", "a request made by a foreign page", "403")
 @pytest.mark.parametrize(
     "header",
     [
@@ -117,6 +121,11 @@ def test_bearer_tokens_are_read_in_any_case_of_the_scheme(authorization: bytes, 
     assert presented_credential(RequestHeaders([(b"authorization", authorization)])).bearer == token
 
 
+@pytest.mark.identity_case(
+    "front_door",
+    "two Authorization headers, `Bearer a, Bearer b`, token and key, tabs, trailing junk",
+    "400",
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -141,6 +150,7 @@ def test_anything_but_one_well_formed_credential_is_refused(headers: list[tuple[
         presented_credential(RequestHeaders(headers))
 
 
+@pytest.mark.identity_case("front_door", "Basic, Negotiate, DPoP or Digest where they don't exist", "401")
 @pytest.mark.parametrize("scheme", [b"Basic cm9vdDpyb290", b"Negotiate YII=", b"DPoP abc", b"Digest x=1"])
 def test_other_schemes_are_refused_and_not_ignored(scheme: bytes) -> None:
     """A credential that we can't examine is not the same as none."""

@@ -52,6 +52,7 @@ async def test_only_a_token_seen_for_the_first_time_needs_more_than_the_cache() 
     assert door.cached(Presented(bearer=DEV)) is not None
 
 
+@pytest.mark.identity_case("front_door", "the key of one caller and the token of another", "400")
 @pytest.mark.parametrize("bearer", [ISSUER.token(), DEV, "", "x"])
 @pytest.mark.parametrize("api_key", [KEY.key, "", "x"])
 async def test_two_kinds_at_once_are_a_mistake_of_the_request(bearer: str, api_key: str) -> None:
@@ -62,6 +63,7 @@ async def test_two_kinds_at_once_are_a_mistake_of_the_request(bearer: str, api_k
         await door.authenticate(Presented(bearer, api_key))
 
 
+@pytest.mark.identity_case("front_door", "no credential", "401 with a challenge")
 async def test_nothing_presented_is_not_a_refusal() -> None:
     door = authentication()
     assert door.cached(Presented()) is None
@@ -69,6 +71,7 @@ async def test_nothing_presented_is_not_a_refusal() -> None:
         await door.authenticate(Presented())
 
 
+@pytest.mark.identity_case("front_door", "an empty credential, or an API key as bearer token", "401")
 @pytest.mark.parametrize("presented", [Presented(bearer=""), Presented(api_key=""), Presented(bearer=KEY.key)])
 async def test_an_empty_or_misplaced_credential_is_refused(presented: Presented) -> None:
     door = authentication()
@@ -77,6 +80,7 @@ async def test_an_empty_or_misplaced_credential_is_refused(presented: Presented)
         await door.authenticate(presented)
 
 
+@pytest.mark.identity_case("development", "a guessed, longer or shorter development token", "401")
 @pytest.mark.parametrize("is_development", [True, False])
 @pytest.mark.parametrize("token", ["tgdev_", "tgdev_" + "x" * 43, DEV + "x", DEV[:-1], "tgdev_\ud800"])
 async def test_a_guessed_development_token_is_refused(token: str, is_development: bool) -> None:
@@ -86,6 +90,7 @@ async def test_a_guessed_development_token_is_refused(token: str, is_development
         await door.authenticate(Presented(bearer=token))
 
 
+@pytest.mark.identity_case("development", "a development token where development is off", "401")
 async def test_development_tokens_are_nothing_where_development_is_off() -> None:
     with pytest.raises(RejectedCredential, match=r".*") as caught:
         await authentication().authenticate(Presented(bearer=DEV))

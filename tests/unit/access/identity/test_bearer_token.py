@@ -54,6 +54,7 @@ def _hmac_token(issuer: LocalIssuer, algorithm: str, secret: bytes, **header: ob
     return f"{message}.{encoded(hmac.new(secret, message.encode(), digest).digest())}"
 
 
+@pytest.mark.identity_case("bearer", "`alg` none in any spelling, missing, or no text", "401")
 @pytest.mark.parametrize(
     "algorithm", ["none", "None", "nOnE", "NONE", "", [], 1, None, {}, True, ..., "HS256", "es256"]
 )
@@ -66,6 +67,7 @@ async def test_a_token_without_an_allowed_algorithm_is_refused(algorithm: object
         await refusal(ES256, f"{head}.{body}.{signature}")
 
 
+@pytest.mark.identity_case("bearer", "HS256/384/512 with the public key (PEM, DER, JWK, modulus) as secret", "401")
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
 @pytest.mark.parametrize("form", ["pem", "der", "jwk", "modulus", "x"])
 @pytest.mark.parametrize("issuer", [ES256, RS256], ids=["ec", "rsa"])
@@ -85,6 +87,7 @@ async def test_a_token_signed_with_the_public_key_as_shared_secret_is_refused(
     assert await refusal(issuer, _hmac_token(issuer, algorithm, secret)) == "algorithm not allowed"
 
 
+@pytest.mark.identity_case("bearer", "the key of one algorithm under the name of another", "401")
 @pytest.mark.parametrize("label", ["PS256", "RS384", "RS512", "PS384", "ES256", "ES384"])
 async def test_a_key_verifies_only_its_own_algorithm(label: str) -> None:
     """The attacker relabels: the key of one algorithm under the name of another that is allowed too."""
@@ -101,10 +104,12 @@ async def test_a_key_verifies_only_its_own_algorithm(label: str) -> None:
         assert await refusal(issuer, resigned) == "algorithm is not the key's"
 
 
+@pytest.mark.identity_case("bearer", "a token signed by a stranger", "401")
 async def test_a_token_signed_by_a_stranger_is_refused() -> None:
     assert await refusal(ES256, ES256.token(key=OTHER_KEY)) == "signature"
 
 
+@pytest.mark.identity_case("bearer", "one bit of header, claims or signature changed", "401")
 @pytest.mark.parametrize("place", [0, 1, 2])
 async def test_a_changed_token_is_refused(place: int) -> None:
     """The attacker changes one bit of header, claims or signature of a good token."""
@@ -115,6 +120,11 @@ async def test_a_changed_token_is_refused(place: int) -> None:
     await refusal(ES256, ".".join(segments))
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "`jwk`, `jku`, `x5u`, `x5c` or a URL as key id, with the attacker's key",
+    "401, and no connection is made",
+)
 @pytest.mark.parametrize(
     "member",
     [
@@ -139,6 +149,11 @@ async def test_a_key_that_the_token_brings_is_ignored_and_nothing_is_fetched(mem
             listener.accept()
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "a token in the name of one issuer signed by another configured one, same key id",
+    "401",
+)
 async def test_keys_of_one_issuer_never_count_for_another() -> None:
     """The attacker owns one configured issuer and signs tokens in the name of the other, with either key id."""
     good = LocalIssuer("ES256", key=ES256.key)
@@ -154,6 +169,11 @@ async def test_keys_of_one_issuer_never_count_for_another() -> None:
             assert caught.value.detail == "signature"
 
 
+@pytest.mark.identity_case(
+    "issuer",
+    "a token of an issuer whose keys were never read",
+    "503 with Retry-After; other issuers' tokens count",
+)
 async def test_tokens_of_an_issuer_out_of_reach_are_neither_accepted_nor_refused() -> None:
     """At start without keys: 503 for that issuer, and the other issuer's tokens count."""
     dark = LocalIssuer("ES256", name="dark", issuer="https://dark.example")
@@ -165,6 +185,7 @@ async def test_tokens_of_an_issuer_out_of_reach_are_neither_accepted_nor_refused
     assert await tokens.authenticate(ES256.token())
 
 
+@pytest.mark.identity_case("bearer", "a remembered token after its expiry", "401")
 async def test_a_believed_token_is_remembered_until_it_expires() -> None:
     issuer = LocalIssuer("ES256", key=ES256.key)
     tokens, token = tokens_of(issuer), issuer.token()
@@ -182,6 +203,7 @@ async def test_a_believed_token_is_remembered_until_it_expires() -> None:
         await tokens.authenticate(token)
 
 
+@pytest.mark.identity_case("issuer", "a remembered token whose key was withdrawn or replaced", "401")
 async def test_a_believed_token_dies_with_its_key() -> None:
     """Withdrawn, or replaced by another of the same name; the same key published again changes nothing."""
     issuer = LocalIssuer("ES256", key=ES256.key)
@@ -197,6 +219,7 @@ async def test_a_believed_token_dies_with_its_key() -> None:
         await tokens.authenticate(token)
 
 
+@pytest.mark.identity_case("issuer", "a remembered token after a day without the issuer", "503")
 async def test_a_believed_token_dies_with_keys_that_are_too_old() -> None:
     issuer = LocalIssuer("ES256", key=ES256.key)
     tokens, token = tokens_of(issuer), issuer.token()
@@ -233,12 +256,18 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.identity_case("bearer", "any text as a token (fuzzed)", "401")
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=300).map(lambda raw: raw.decode("latin-1")) | st.text(max_size=300))
 def test_any_text_as_a_token_is_a_principal_or_a_credential_problem(text: str) -> None:
     _principal_or_problem(text)
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "any JSON for any member of header and claims (fuzzed)",
+    "the principal of that issuer, or 401",
+)
 @settings(max_examples=150, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit", "jwk", "b64", "x"]), JSON),

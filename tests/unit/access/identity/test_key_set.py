@@ -31,6 +31,8 @@ async def fails(keys: KeySet, kid: str | None) -> type[Exception]:
     return caught.type
 
 
+@pytest.mark.identity_case("issuer", "a token of a key published a moment ago", "counts")
+@pytest.mark.identity_case("issuer", "a token of a key withdrawn before the last refresh", "401")
 async def test_a_new_key_counts_at_once_and_a_withdrawn_one_after_a_refresh(issuer: LocalIssuer) -> None:
     keys = issuer.key_set()
     old = await keys.find("old", "ES256")
@@ -42,6 +44,7 @@ async def test_a_new_key_counts_at_once_and_a_withdrawn_one_after_a_refresh(issu
     assert await fails(keys, "old") is RejectedCredential
 
 
+@pytest.mark.identity_case("issuer", "10 000 tokens with made-up key ids", "401 each; the issuer is asked a few times")
 async def test_made_up_key_ids_cause_few_reads(issuer: LocalIssuer) -> None:
     """The attacker sends 10 000 tokens, each with a key id of its own, over ten minutes."""
     keys = issuer.key_set()
@@ -72,6 +75,7 @@ async def test_one_key_id_that_is_not_there_is_looked_for_once_per_delay(issuer:
     assert issuer.source.asked == 2
 
 
+@pytest.mark.identity_case("issuer", "50 tokens of a new key at once", "one question to the issuer")
 async def test_requests_at_the_same_time_share_one_read(issuer: LocalIssuer) -> None:
     keys = issuer.key_set()
     found = await asyncio.gather(*(keys.find("old", "ES256") for _ in range(50)))
@@ -79,6 +83,7 @@ async def test_requests_at_the_same_time_share_one_read(issuer: LocalIssuer) -> 
     assert len(set(map(id, found))) == 1
 
 
+@pytest.mark.identity_case("issuer", "known keys while the issuer is down", "count for a day, then 503")
 async def test_last_known_good_keys_count_for_a_day(issuer: LocalIssuer) -> None:
     """The issuer is down: known keys go on, unknown ones can't be judged, and after a day nothing can."""
     keys = issuer.key_set()
@@ -164,6 +169,11 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.identity_case(
+    "issuer",
+    "a key set with symmetric, private, encryption, small RSA or malformed keys",
+    "those are left out; the others count",
+)
 @pytest.mark.parametrize("case", UNUSABLE)
 def test_a_bad_key_spoils_only_itself(case: str) -> None:
     assert usable(UNUSABLE[case], public_jwk(OLD, kid="old")) == [("old", "ES256")]  # type: ignore[arg-type]
@@ -176,6 +186,7 @@ def test_a_key_without_algorithm_is_bound_to_the_first_that_fits() -> None:
     assert usable(public_jwk(rsa, kid="r"), public_jwk(edwards, kid="e")) == [("r", "RS256"), ("e", "Ed25519")]
 
 
+@pytest.mark.identity_case("issuer", "a key set with two keys of one name", "neither counts")
 def test_two_keys_of_one_name_are_both_refused() -> None:
     """Which is meant can't be told; the same key twice is one."""
     other = public_jwk(LocalIssuer("ES256").key, kid="third")

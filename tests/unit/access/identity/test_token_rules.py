@@ -11,6 +11,7 @@ ES256 = LocalIssuer("ES256")
 OTHER_KEY = new_key("ES256")
 
 
+@pytest.mark.identity_case("bearer", "a header with `crit`, `b64` or `zip`", "401")
 @pytest.mark.parametrize(
     "header",
     [
@@ -28,11 +29,13 @@ async def test_a_header_that_asks_for_extensions_is_refused(header: dict[str, ob
     assert await refusal(ES256, ES256.token(header=ES256.header(**header))) == "header extension"
 
 
+@pytest.mark.identity_case("bearer", "a key id that is a number, a list, true, or 10 KB", "401")
 @pytest.mark.parametrize("kid", [1, [], {}, True, "x" * 10_000])
 async def test_a_malformed_key_id_is_refused(kid: object) -> None:
     assert await refusal(ES256, ES256.token(header=ES256.header(kid=kid))) == "key id malformed"
 
 
+@pytest.mark.identity_case("bearer", "a key id that is a path, SQL, NUL, a look-alike or other case", "401")
 @pytest.mark.parametrize(
     "kid", ["", "../../etc/passwd", "' OR 1=1 --", "\0", "kid-ES256\0", "kid\u2011ES256", "KID-ES256", "x" * 500]
 )
@@ -40,6 +43,7 @@ async def test_a_key_id_of_no_key_is_refused(kid: str) -> None:
     assert await refusal(ES256, ES256.token(header=ES256.header(kid=kid))) == "unknown key"
 
 
+@pytest.mark.identity_case("bearer", "no key id", "counts only where the issuer has one key of the algorithm")
 async def test_a_token_without_key_id_counts_where_the_issuer_has_one_key_of_its_algorithm() -> None:
     issuer = LocalIssuer("ES256")
     token = issuer.token(header=issuer.header(kid=...))
@@ -48,6 +52,7 @@ async def test_a_token_without_key_id_counts_where_the_issuer_has_one_key_of_its
     assert await refusal(issuer, token) == "unknown key"
 
 
+@pytest.mark.identity_case("bearer", "`typ` of an ID, DPoP, logout or event token, or none, under `rfc9068`", "401")
 @pytest.mark.parametrize(
     "token_type",
     ["JWT", "dpop+jwt", "logout+jwt", "secevent+jwt", "it+jwt", "", "at+jwt ", "application/JWT", 1, [], None, ...],
@@ -57,6 +62,7 @@ async def test_the_strict_profile_takes_no_other_type(token_type: object) -> Non
     assert await refusal(ES256, ES256.token(header=ES256.header(typ=token_type))) == "token type"
 
 
+@pytest.mark.identity_case("bearer", "`AT+JWT`, `application/at+jwt`", "counts")
 @pytest.mark.parametrize("token_type", ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+JWT"])
 async def test_the_strict_profile_takes_every_spelling_of_its_type(token_type: str) -> None:
     assert await tokens_of(ES256).authenticate(ES256.token(header=ES256.header(typ=token_type)))
@@ -71,6 +77,7 @@ async def test_the_generic_profile_takes_plain_types(token_type: object) -> None
     assert await tokens_of(GENERIC).authenticate(token)
 
 
+@pytest.mark.identity_case("bearer", "`typ` of a DPoP, logout or event token under `generic`", "401")
 @pytest.mark.parametrize(
     "token_type", ["dpop+jwt", "logout+jwt", "secevent+jwt", "it+jwt", "token-introspection+jwt", "", 1]
 )
@@ -78,6 +85,7 @@ async def test_the_generic_profile_refuses_types_of_other_tokens(token_type: obj
     assert await refusal(GENERIC, GENERIC.token(header=GENERIC.header(typ=token_type))) == "token type"
 
 
+@pytest.mark.identity_case("bearer", "an ID, refresh, offline or logout token with our audience", "401")
 @pytest.mark.parametrize("issuer", [ES256, GENERIC], ids=["rfc9068", "generic"])
 @pytest.mark.parametrize(
     "claims",
@@ -99,12 +107,18 @@ async def test_tokens_that_are_not_access_tokens_are_refused(issuer: LocalIssuer
     assert await refusal(issuer, issuer.token(issuer.claims(**claims))) == "not an access token"
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "a stolen token that is bound to a key or certificate, as a plain bearer token",
+    "401",
+)
 @pytest.mark.parametrize("cnf", [{"jkt": "x"}, {"x5t#S256": "x"}, {}, None, "x"])
 async def test_a_bound_token_is_refused_as_bearer(cnf: object) -> None:
     """The attacker has stolen a token that is bound to a key or certificate, and sends it as a plain bearer token."""
     assert await refusal(ES256, ES256.token(ES256.claims(cnf=cnf))) == "bound token sent as bearer"
 
 
+@pytest.mark.identity_case("bearer", "no `client_id`, `jti` or `iat` under `rfc9068`", "401")
 @pytest.mark.parametrize("missing", ["client_id", "jti", "iat"])
 async def test_the_strict_profile_asks_for_every_claim_of_its_standard(missing: str) -> None:
     assert await refusal(ES256, ES256.token(ES256.claims(**{missing: ...}))) == f"{missing} missing"
@@ -130,12 +144,19 @@ TIMES = {
 }
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "a token expired, not yet valid or issued in the future, "
+    "or times that are text, fractions, true, lists, negative or huge",
+    "401",
+)
 @pytest.mark.parametrize("case", TIMES)
 async def test_times_are_whole_numbers_within_the_skew(case: str) -> None:
     changes, failure = TIMES[case]
     assert await refusal(ES256, ES256.token(ES256.claims(**changes))) == failure
 
 
+@pytest.mark.identity_case("bearer", "an expiry of NaN, Infinity or 1e400", "401")
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400"])
 async def test_an_expiry_that_is_no_number_is_refused(number: str) -> None:
     """The attacker's issuer writes what some parsers read as a time that never comes."""
@@ -143,11 +164,13 @@ async def test_an_expiry_that_is_no_number_is_refused(number: str) -> None:
     assert await refusal(ES256, ES256.token(text.encode())) == "claims not strict JSON"
 
 
+@pytest.mark.identity_case("bearer", "times off by less than the allowance for clocks", "counts")
 @pytest.mark.parametrize("changes", [{"exp": NOW - 29}, {"nbf": NOW + 30}, {"iat": NOW + 30}], ids=str)
 async def test_the_skew_is_allowed(changes: dict[str, object]) -> None:
     assert await tokens_of(ES256).authenticate(ES256.token(ES256.claims(**changes)))
 
 
+@pytest.mark.identity_case("bearer", "a token that lives or has lived longer than the settings allow", "401")
 @pytest.mark.parametrize(
     ("limit", "changes", "failure"),
     [
@@ -165,6 +188,11 @@ async def test_limits_on_lifetime_and_age_hold(
     assert await refusal(issuer, issuer.token(issuer.claims(**changes))) == failure
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "an issuer with a slash more, other case, http, `good@evil`, or a prefix of the good one",
+    "401",
+)
 @pytest.mark.parametrize(
     "named",
     [
@@ -177,6 +205,11 @@ async def test_an_issuer_that_is_not_the_configured_one_byte_for_byte_is_refused
     assert await refusal(ES256, ES256.token(ES256.claims(iss=named))) == "issuer"
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "no audience, another service's, a prefix of ours, other case, or an odd shape",
+    "401",
+)
 @pytest.mark.parametrize(
     "audience",
     [..., None, 1, "", "API", "api ", "ap", "apiX", [], ["other"], {"api": 1}, [["api"]], ["api", 1]],
@@ -187,10 +220,16 @@ async def test_an_audience_that_is_not_ours_is_refused(audience: object) -> None
     assert (await refusal(ES256, ES256.token(ES256.claims(aud=audience)))).startswith("audience")
 
 
+@pytest.mark.identity_case("bearer", "our audience in a list with others", "counts")
 async def test_an_audience_among_others_is_ours() -> None:
     assert await tokens_of(ES256).authenticate(ES256.token(ES256.claims(aud=["account", "api"])))
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "a subject that is empty, no text, too long, or has line ends or terminal codes",
+    "401",
+)
 @pytest.mark.parametrize(
     "subject", [..., None, 1, "", [], {}, "x" * 256, "a\nb", "a\x1b[31m", "\x7f", "\x85"], ids=repr
 )
@@ -199,6 +238,11 @@ async def test_a_subject_that_is_no_plain_text_is_refused(subject: object) -> No
     assert await refusal(ES256, ES256.token(ES256.claims(sub=subject))) == "subject"
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "a token with our audience that was issued to another client than the listed ones",
+    "401",
+)
 @pytest.mark.parametrize(
     ("claims", "is_allowed"),
     [

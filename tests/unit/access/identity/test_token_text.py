@@ -69,11 +69,18 @@ MALFORMED: dict[str, Callable[[], str]] = {
 }
 
 
+@pytest.mark.identity_case(
+    "bearer",
+    "segments too few or many, JWE, JSON serialisation, padding, spaces, NUL, "
+    "non-canonical base64, duplicate members, 10 000 nested lists, integers of 5000 digits",
+    "401",
+)
 @pytest.mark.parametrize("case", MALFORMED)
 async def test_what_is_not_strictly_a_token_is_refused(case: str) -> None:
     await refusal(ES256, MALFORMED[case](), max_token_bytes=65_536)
 
 
+@pytest.mark.identity_case("bearer", "a token of 64 KB or 2 MB", "401, unread")
 @pytest.mark.parametrize("length", [16_385, 65_536, 2_000_000])
 async def test_a_token_above_the_limit_is_refused_before_it_is_read(length: int) -> None:
     """The attacker sends a good token made long: not a byte of it is decoded."""
