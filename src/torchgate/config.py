@@ -14,11 +14,11 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 import pydantic
 
+from torchgate.access.policy_settings import PolicySettings
 from torchgate.access.settings import (
     AccessSettings,
     DevelopmentSettings,
     IdentitySettings,
-    PolicySettings,
     RolesSettings,
     SecretsSettings,
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 
 from torchgate.access.build import build_policy
+from torchgate.access.policy.decide import Question
 from torchgate.access.policy.explain import explain
 from torchgate.access.policy.roles import Roles, parse_member
 from torchgate.access.settings import AccessSettings
@@ -30,8 +32,8 @@ def explain_policy(parsed: argparse.Namespace) -> int:
     except ValueError as error:
         return fail(str(error))
     has_hook = settings.policy.hook is not None
-    resource = Resource(name=parsed.model)
-    explanation = explain(build_policy(settings), roles, denied_roles, action, resource, has_hook=has_hook)
+    question = Question(roles, denied_roles, action, Resource(name=parsed.model), at=time.time())
+    explanation = explain(build_policy(settings), question, has_hook=has_hook)
     say(f"roles: {', '.join(sorted(roles)) or 'none'}")
     for line in explanation.lines():
         say(line)

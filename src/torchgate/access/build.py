@@ -63,11 +63,11 @@ def build_access(
 def build_policy(settings: AccessSettings, hook_digest: str = "") -> Policy:
     """The rules alone, for `policy explain`; its version is the server's only with the digest of the hook."""
     grants = [
-        make_rule(f"policy.grants[{place}]", rule.roles, rule.models, rule.actions)
+        make_rule(f"policy.grants[{place}]", rule.roles, rule.models, rule.actions, rule.conditions())
         for place, rule in enumerate(settings.policy.grants)
     ]
     denials = [
-        make_rule(f"policy.denials[{place}]", rule.roles, rule.models, rule.actions)
+        make_rule(f"policy.denials[{place}]", rule.roles, rule.models, rule.actions, rule.conditions(), is_denial=True)
         for place, rule in enumerate(settings.policy.denials)
     ]
     return make_policy(grants, denials, settings.roles, hook_digest)

@@ -9,7 +9,8 @@ from torchgate.access.identity.published_keys import KeysUnreadable, read_key_se
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
 from torchgate.access.policy.hook import load_hook
 from torchgate.access.policy.roles import RESERVED_WORDS, parse_member
-from torchgate.access.settings import AccessSettings, RuleSettings
+from torchgate.access.policy_settings import RuleSettings
+from torchgate.access.settings import AccessSettings
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
 

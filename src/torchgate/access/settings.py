@@ -14,9 +14,8 @@ from torchgate.access.identity.claim_paths import parse_claim_path
 from torchgate.access.identity.issuer_url import url_mistake
 from torchgate.access.identity.jws import ALGORITHMS
 from torchgate.access.names import IssuerName, RoleName
-from torchgate.access.policy.rules import SERVER_ACTIONS, model_pattern_mistake
+from torchgate.access.policy_settings import PolicySettings
 from torchgate.access.secrets.reference import parse_reference
-from torchgate.contract.decision import Action
 from torchgate.contract.file_names import is_device_name
 from torchgate.contract.settings_file import SECRET_VALUE, Settings, nearest
 
@@ -41,19 +40,6 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _model_pattern(pattern: str) -> str:
-    if mistake := model_pattern_mistake(pattern):
-        raise ValueError(mistake)
-    return pattern
-
-
-def _action(name: str) -> str:
-    known = [*(str(action) for action in Action), "*"]
-    if name not in known:
-        raise ValueError(f"{name!r} is not an action. {nearest(name, known)}")
-    return name
-
-
 def _reference(text: str) -> str:
     try:
         parse_reference(text)
@@ -64,8 +50,6 @@ def _reference(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Algorithm = Annotated[str, AfterValidator(_algorithm)]
-ModelPattern = Annotated[str, AfterValidator(_model_pattern)]
-ActionName = Annotated[str, AfterValidator(_action)]
 SecretReferenceText = Annotated[str, AfterValidator(_reference)]
 Profile = Literal["rfc9068", "generic"]
 
@@ -163,44 +147,6 @@ class IdentitySettings(Settings):
     """Verified tokens that are remembered until they expire."""
     refusals: RefusalSettings = RefusalSettings()
     """Limits on refused credentials."""
-
-
-class RuleSettings(Settings):
-    """One grant or denial (`[[policy.grants]]`, `[[policy.denials]]`)."""
-
-    roles: Annotated[tuple[RoleName, ...], Field(min_length=1)]
-    """Whom it is about: principals that have one of these roles."""
-    models: Annotated[tuple[ModelPattern, ...], Field(min_length=1)] | None = None
-    """Model names, byte for byte; `*` for all, `name*` for those that begin so. Left out only for server actions."""
-    actions: Annotated[tuple[ActionName, ...], Field(min_length=1)]
-    """What it is about: `infer`, `read`, `load`, `unload`, `metrics`, `admin`, or `*` for all."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> RuleSettings:
-        server_only = set(self.actions) & (SERVER_ACTIONS - {Action.ADMIN})
-        if self.models is None and not set(self.actions) <= SERVER_ACTIONS:
-            raise ValueError('models is missing; name the models that the rule is about, or say models = ["*"]')
-        if self.models is not None and "*" not in self.models and server_only:
-            raise ValueError(
-                f"{', '.join(sorted(server_only))} is asked of the server, not of a model; "
-                'put it into a rule of its own without models, or say models = ["*"]'
-            )
-        return self
-
-
-class PolicySettings(Settings):
-    """Who may do what (`[policy]`); what no grant allows is denied, and a denial wins."""
-
-    grants: tuple[RuleSettings, ...] = ()
-    """What is allowed."""
-    denials: tuple[RuleSettings, ...] = ()
-    """What is denied, whatever the grants and the hook say."""
-    hook: Annotated[str, StringConstraints(pattern=r"^.+:[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    """Your own function, `module:function` or `file.py:function`; its answer is the decision after the denials."""
-    hook_timeout_s: Annotated[float, Field(gt=0, le=30)] = 0.5
-    """Seconds that the function has for one answer; a late answer is a denial."""
-    hook_threads: Annotated[int, Field(ge=1, le=64)] = 4
-    """Calls of the function that may run at once."""
 
 
 class DevelopmentIdentity(Settings):

@@ -37,10 +37,15 @@ class Resource(msgspec.Struct, frozen=True):
     Args:
         model: as the door resolved it; None for the server.
         name: the name as asked for, where no such model exists (then model is None).
+        version: the version as asked for, where no such model exists; empty where none was.
+        is_every_version: whether all versions of the model are meant, as by a load of its bare name; then a rule
+            about some versions is too narrow to grant it, and enough to deny it.
     """
 
     model: ModelRef | None = None
     name: str = ""
+    version: str = ""
+    is_every_version: bool = False
 
 
 class RequestFacts(msgspec.Struct, frozen=True):

@@ -62,9 +62,10 @@ class Exchange:
         """
         is_name = self.look_up()
         if self.description is not None:
-            await self.authorise(Resource(model=self.ref))
+            await self.authorise(Resource(model=self.ref, is_every_version=self._is_about_every_version))
             return
-        decision = await self._decide(Resource(name=self.model_name[:MAX_NAME_CHARACTERS]), None)
+        asked = Resource(name=self.model_name[:MAX_NAME_CHARACTERS], version=(self.version or "")[:MAX_NAME_CHARACTERS])
+        decision = await self._decide(asked, None)
         if self.action is Action.LOAD and is_name and decision.allowed:
             return  # what has only just come into the repository is no model yet
         if decision.covers_name:
@@ -90,6 +91,14 @@ class Exchange:
         decision = await self._decide(resource, facts)
         if not decision.allowed:
             raise Forbidden("This principal may not do this here.", detail=f"{decision.rule}: {decision.reason}")
+
+    async def may_read(self, description: ModelDescription) -> bool:
+        """Whether this principal may know of a version; asked for lists, and no part of the record."""
+        authorisation = self.services.authorisation
+        if self.principal is None:
+            return False
+        resource = Resource(model=description.ref)
+        return (await authorisation.authorise(self.principal, Action.READ, resource)).allowed
 
     def known_description(self) -> ModelDescription:
         """Of the model that the route names; only after resolve."""
@@ -135,6 +144,11 @@ class Exchange:
             trace_id=trace_id,
             span_id=span_id,
         )
+
+    @property
+    def _is_about_every_version(self) -> bool:
+        """Whether a bare name stands for all versions, and not for the one that is asked by default."""
+        return self.version is None and self.action in (Action.LOAD, Action.UNLOAD)
 
     async def _decide(self, resource: Resource, facts: RequestFacts | None) -> Decision:
         principal, action = self.principal, self.action

@@ -18,7 +18,9 @@ async def model_metadata(exchange: Exchange) -> HttpResponse:
     description = exchange.known_description()
     batched = description.max_batch_size > 0
     versions = [
-        other.ref.version for other in exchange.services.engine.models() if other.ref.name == description.ref.name
+        other.ref.version
+        for other in exchange.services.engine.models()
+        if other.ref.name == description.ref.name and await exchange.may_read(other)
     ]
     metadata = {
         "name": description.ref.name,

@@ -108,7 +108,11 @@ async def _with_reason(exchange: Exchange, failure: LoadFailed) -> LoadFailed:
     """The failure, with its reason for those who may read the model's state anyway."""
     services, principal = exchange.services, exchange.principal
     exchange.look_up()
-    resource = Resource(model=exchange.ref) if exchange.ref is not None else Resource(name=exchange.model_name)
+    resource = (
+        Resource(model=exchange.ref, is_every_version=exchange.version is None)
+        if exchange.ref is not None
+        else Resource(name=exchange.model_name, version=exchange.version or "")
+    )
     if principal is None or not (await services.authorisation.authorise(principal, Action.READ, resource)).allowed:
         return failure
     return LoadFailed(f"{failure.sentence} {failure.detail}", detail=failure.detail)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import orjson
 
-from torchgate.contract.decision import Action, Resource
 from torchgate.contract.errors import InvalidRequest, Unsupported
 from torchgate.contract.inference import ModelDescription
 from torchgate.gate.exchange import Exchange
@@ -125,14 +124,7 @@ async def not_offered(exchange: Exchange) -> HttpResponse:
 
 async def _readable(exchange: Exchange) -> list[ModelDescription]:
     """The versions that the caller may read; a list tells nothing of the others."""
-    services, principal = exchange.services, exchange.principal
-    if principal is None:
-        return []
-    return [
-        description
-        for description in services.engine.models()
-        if (await services.authorisation.authorise(principal, Action.READ, Resource(model=description.ref))).allowed
-    ]
+    return [description for description in exchange.services.engine.models() if await exchange.may_read(description)]
 
 
 async def _wants_ready(exchange: Exchange) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import msgspec
 
-from torchgate.access.policy.decide import decide
+from torchgate.access.policy.decide import Question, decide, weighing_facts
 from torchgate.access.policy.hook import HookFailure, HookRunner
 from torchgate.access.policy.rules import Policy
 from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
@@ -20,13 +21,20 @@ _MAX_CACHED = 10_000  # decisions: those of one installation are far fewer
 _log = logging.getLogger("torchgate.access")
 
 
+class _Settled(msgspec.Struct, frozen=True):
+    """What is remembered of a question: the decision without facts, and the rules that facts may still turn."""
+
+    decision: Decision
+    weighing: Policy | None
+
+
 class Authorisation:
     """Decides whether a principal may do an action on a resource.
 
     Args:
         policy: the rules.
         hook: runs the user's function, or None.
-        wall_clock: Unix seconds, for the function.
+        wall_clock: Unix seconds, for rules that count at some times only, and for the function.
 
     Thread/process: one event loop.
     """
@@ -35,7 +43,9 @@ class Authorisation:
         self._policy = policy
         self._hook = hook
         self._wall_clock = wall_clock
-        self._decisions: dict[tuple[frozenset[str], frozenset[str], Action, Resource], Decision] = {}
+        self._denials = frozenset(denial.name for denial in policy.denials)
+        self._settled: dict[tuple[frozenset[str], frozenset[str], Action, Resource], _Settled] = {}
+        self._steady = (-math.inf, math.inf)  # what is remembered was decided in this span and holds in it
 
     @property
     def policy_version(self) -> str:
@@ -52,18 +62,25 @@ class Authorisation:
         if self._hook is not None:
             self._hook.stop()
 
-    def decide(self, principal: Principal, action: Action, resource: Resource) -> Decision:
-        """The decision of the rules alone, remembered: it depends on roles, action and resource, never on who."""
+    def decide(
+        self, principal: Principal, action: Action, resource: Resource, facts: RequestFacts | None = None
+    ) -> Decision:
+        """The decision of the rules alone, remembered.
+
+        It depends on roles, action and resource, never on who; on the time, so that nothing is remembered beyond the
+        moment at which a rule begins or ceases to count; and on facts, which are weighed anew for each request.
+        """
+        now = self._wall_clock() if self._policy.is_timed else 0.0
+        if not self._steady[0] <= now < self._steady[1]:
+            self._settled.clear()
+            self._steady = self._policy.steady_span(now)
         key = (principal.roles, principal.denied_roles, action, resource)
-        decision = self._decisions.get(key)
-        if decision is None:
-            decision = decide(self._policy, principal.roles, principal.denied_roles, action, resource)
-            if resource.model is None and resource.name:
-                return decision  # a name that is no model's: any caller can make up a million of them
-            if len(self._decisions) >= _MAX_CACHED:
-                self._decisions.pop(next(iter(self._decisions)))
-            self._decisions[key] = decision
-        return decision
+        settled = self._settled.get(key)
+        if settled is None:
+            settled = self._settle(Question(*key, at=now))
+        if facts is None or settled.weighing is None:
+            return settled.decision
+        return decide(settled.weighing, Question(*key, at=now, facts=facts))
 
     async def authorise(
         self, principal: Principal, action: Action, resource: Resource, facts: RequestFacts | None = None
@@ -72,8 +89,8 @@ class Authorisation:
 
         A denial of the rules is final: then the function is not asked. Otherwise its answer is the decision.
         """
-        decision = self.decide(principal, action, resource)
-        if self._hook is None or self._is_denial(decision):
+        decision = self.decide(principal, action, resource, facts)
+        if self._hook is None or decision.rule in self._denials:
             return decision
         context = PolicyContext(
             decision.rule if decision.allowed else None, facts, self._wall_clock(), self._policy.version
@@ -87,8 +104,15 @@ class Authorisation:
         # A caller who may do this to a name that is no model's learns that it is none (404).
         return Decision(answer.allowed, HOOK_RULE, str(answer.reason), self._policy.version, answer.allowed)
 
-    def _is_denial(self, decision: Decision) -> bool:
-        return any(decision.rule == denial.name for denial in self._policy.denials)
+    def _settle(self, question: Question) -> _Settled:
+        settled = _Settled(decide(self._policy, question), weighing_facts(self._policy, question))
+        resource = question.resource
+        if resource.model is None and resource.name:
+            return settled  # a name that is no model's: any caller can make up a million of them
+        if len(self._settled) >= _MAX_CACHED:
+            self._settled.pop(next(iter(self._settled)))
+        self._settled[question.roles, question.denied_roles, question.action, resource] = settled
+        return settled
 
 
 def _frozen(claims: Mapping[str, object]) -> Mapping[str, object]:

@@ -20,7 +20,7 @@ from torchgate.contract.principal import Principal
 
 POLICY = make_policy(
     [make_rule("policy.grants[0]", ["analyst"], ["digits"], ["infer"])],
-    [make_rule("policy.denials[0]", ["barred"], ["*"], ["*"])],
+    [make_rule("policy.denials[0]", ["barred"], ["*"], ["*"], is_denial=True)],
     {},
 )
 DIGITS, OTHER = Resource(ModelRef("digits", "1")), Resource(ModelRef("other", "1"))
@@ -53,10 +53,10 @@ def test_made_up_names_take_no_memory() -> None:
     policy = authorisation()
     for number in range(1000):
         policy.decide(ANALYST, Action.INFER, Resource(name=f"made-up-{number}"))
-    assert len(policy._decisions) == 0
+    assert len(policy._settled) == 0
     for number in range(11_000):
         policy.decide(ANALYST, Action.INFER, Resource(ModelRef("digits", str(number))))
-    assert len(policy._decisions) == 10_000
+    assert len(policy._settled) == 10_000
 
 
 async def test_the_function_is_told_the_grant_and_the_facts_and_its_answer_is_the_decision() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchgate.access.policy.decide import BUILT_IN_RULE, DEFAULT_DENY, decide
+from torchgate.access.policy.decide import BUILT_IN_RULE, DEFAULT_DENY, Question, decide
 from torchgate.access.policy.explain import explain
 from torchgate.access.policy.rules import Policy, Rule, make_policy, make_rule, model_pattern_mistake
 from torchgate.contract.decision import Action, Decision, ModelRef, Resource
@@ -22,8 +22,8 @@ POLICY = make_policy(
         make_rule("policy.grants[3]", ["boss"], ["*"], ["*"]),
     ],
     denials=[
-        make_rule("policy.denials[0]", ["intern"], ["digits"], ["infer"]),
-        make_rule("policy.denials[1]", ["barred"], ["*"], ["*"]),
+        make_rule("policy.denials[0]", ["intern"], ["digits"], ["infer"], is_denial=True),
+        make_rule("policy.denials[1]", ["barred"], ["*"], ["*"], is_denial=True),
     ],
     roles={},
 )
@@ -34,7 +34,7 @@ def model(name: str) -> Resource:
 
 
 def ask(roles: str, action: Action, resource: Resource, denied: str = "") -> Decision:
-    return decide(POLICY, frozenset(roles.split()), frozenset(denied.split()), action, resource)
+    return decide(POLICY, Question(frozenset(roles.split()), frozenset(denied.split()), action, resource, at=0.0))
 
 
 SERVER = Resource()
@@ -112,7 +112,9 @@ def test_only_who_may_use_the_name_learns_that_no_model_has_it(roles: str, name:
 
 def test_who_may_only_read_a_name_learns_it_too() -> None:
     policy = make_policy([make_rule("policy.grants[0]", ["reader"], ["*"], ["read"])], [], {})
-    decision = decide(policy, frozenset({"reader"}), frozenset(), Action.INFER, Resource(name="unknown"))
+    decision = decide(
+        policy, Question(frozenset({"reader"}), frozenset(), Action.INFER, Resource(name="unknown"), at=0.0)
+    )
     assert not decision.allowed
     assert decision.covers_name
 
@@ -169,7 +171,10 @@ def oracle(
 
 
 def rules(kind: str, raw: RawRules) -> list[Rule]:
-    return [make_rule(f"policy.{kind}[{i}]", sorted(r), models, actions) for i, (r, models, actions) in enumerate(raw)]
+    return [
+        make_rule(f"policy.{kind}[{i}]", sorted(r), models, actions, is_denial=kind == "denials")
+        for i, (r, models, actions) in enumerate(raw)
+    ]
 
 
 @given(RULES, RULES, ROLES, ROLES, ACTIONS, st.none() | NAMES)
@@ -178,9 +183,10 @@ def test_decisions_agree_with_a_plain_reading_of_the_rules(
 ) -> None:
     policy: Policy = make_policy(rules("grants", grants), rules("denials", denials), {})
     resource = Resource() if name is None else model(name)
-    decision = decide(policy, frozenset(held), frozenset(denied), action, resource)
+    question = Question(frozenset(held), frozenset(denied), action, resource, at=0.0)
+    decision = decide(policy, question)
     assert decision.allowed == oracle(grants, denials, held, denied, str(action), name)
-    explanation = explain(policy, frozenset(held), frozenset(denied), action, resource)
+    explanation = explain(policy, question)
     assert explanation.decision == decision
     applying = [reading.rule for reading in explanation.readings if reading.applies]
     if decision.rule.startswith("policy."):
@@ -190,13 +196,16 @@ def test_decisions_agree_with_a_plain_reading_of_the_rules(
 
 
 def test_an_explanation_says_why_each_rule_does_or_does_not_apply() -> None:
-    explanation = explain(POLICY, frozenset({"analyst"}), frozenset(), Action.LOAD, model("digits"), has_hook=True)
+    analyst = frozenset({"analyst"})
+    load = Question(analyst, frozenset(), Action.LOAD, model("digits"), at=0.0)
+    explanation = explain(POLICY, load, has_hook=True)
     lines = list(explanation.lines())
     assert lines[0].startswith("denied by default deny: ")
     assert "  does not apply: policy.grants[0]: it is about infer, read, not about load" in lines
     assert "  does not apply: policy.denials[0]: it is about intern, not about these roles" in lines
     assert "hook" in lines[-1]
-    other = explain(POLICY, frozenset({"analyst"}), frozenset(), Action.INFER, model("other"))
+    other = explain(POLICY, Question(analyst, frozenset(), Action.INFER, model("other"), at=0.0))
     assert "  does not apply: policy.grants[0]: it is about digits, sentiment, not about model 'other'" in other.lines()
-    final = explain(POLICY, frozenset({"barred"}), frozenset(), Action.INFER, model("x"), has_hook=True)
+    barred = Question(frozenset({"barred"}), frozenset(), Action.INFER, model("x"), at=0.0)
+    final = explain(POLICY, barred, has_hook=True)
     assert "hook" not in list(final.lines())[-1], "a denial is final: the hook is not asked"
