@@ -45,7 +45,7 @@ class Authorisation:
         self._wall_clock = wall_clock
         self._denials = frozenset(denial.name for denial in policy.denials)
         self._settled: dict[tuple[frozenset[str], frozenset[str], Action, Resource], _Settled] = {}
-        self._steady = (-math.inf, math.inf)  # what is remembered was decided in this span and holds in it
+        self._steady = (math.inf, math.inf)  # what is remembered was decided in this span and holds in it
 
     @property
     def policy_version(self) -> str:

@@ -91,7 +91,11 @@ def _other_condition(rule: Rule, question: Question) -> str:
         return f"it counts {shown_window(window)}, and it is {_moment(question.at, window)}"
     if limits is not None and not limits.hold(question.facts):
         facts = question.facts
-        has = "that is known only when it is read" if facts is None else f"it has {facts.rows} and {facts.body_bytes}"
+        has = (
+            "that is known only when it is read"
+            if facts is None
+            else f"it has {facts.rows} rows and {facts.body_bytes} bytes"
+        )
         return f"it is about a request of {_limits(limits)}; {has}"
     return ""
 
