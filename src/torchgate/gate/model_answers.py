@@ -20,7 +20,8 @@ async def model_metadata(exchange: Exchange) -> HttpResponse:
     versions = [
         other.ref.version
         for other in exchange.services.engine.models()
-        if other.ref.name == description.ref.name and await exchange.may_read(other)
+        if other.ref.name == description.ref.name
+        and (other.ref == description.ref or await exchange.may_read(other))  # this one it may: it is asked about
     ]
     metadata = {
         "name": description.ref.name,
