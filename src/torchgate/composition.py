@@ -17,6 +17,7 @@ from torchgate.access.build import build_access
 from torchgate.access.identity.authenticate import Authentication
 from torchgate.access.identity.refusals import RefusalLimiter
 from torchgate.access.policy.authorise import Authorisation
+from torchgate.access.secrets.live_secrets import LiveSecrets, SecretsMissing
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
@@ -39,6 +40,7 @@ from torchgate.gate.services import GateServices
 from torchgate.gate.settings import host_and_port
 from torchgate.life_cycle import LifeCycle
 from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
+from torchgate.secret_places import kept_secrets
 from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.audit_trail import AuditTrail
 from torchgate.telemetry.log_setup import set_up_logging
@@ -124,8 +126,9 @@ async def served_over_http(
     private_folders = operating_system()[2]
     async with AsyncExitStack() as running:
         tokens = new_tokens(settings)
+        secrets = await running.enter_async_context(opened_secrets(configuration, settings, life_cycle))
         authentication, authorisation = await running.enter_async_context(
-            opened_access(configuration, tokens, life_cycle)
+            opened_access(configuration, tokens, life_cycle, secrets)
         )
         refusals = _refusals(settings)
         metrics = Metrics(engine.models, audit.statistics, version=__version__)
@@ -203,13 +206,30 @@ async def opened_audit(settings: TorchgateSettings, private_folders: PrivateFold
 
 
 @asynccontextmanager
+async def opened_secrets(
+    configuration: Configuration, settings: TorchgateSettings, life_cycle: LifeCycle
+) -> AsyncIterator[LiveSecrets]:
+    """Every secret that the settings name, kept fresh; without one of them there is no server."""
+    async with AsyncExitStack() as running:
+        try:
+            secrets = await running.enter_async_context(kept_secrets(configuration, settings, life_cycle.note))
+        except SecretsMissing as error:
+            raise CannotStart(str(error)) from None
+        yield secrets
+
+
+@asynccontextmanager
 async def opened_access(
-    configuration: Configuration, tokens: Mapping[str, str], life_cycle: LifeCycle
+    configuration: Configuration, tokens: Mapping[str, str], life_cycle: LifeCycle, secrets: LiveSecrets
 ) -> AsyncIterator[tuple[Authentication, Authorisation]]:
     """Who is asking, and what they may; without either there is no server."""
     try:
-        settings = configuration.access_settings()
-        authentication, authorisation = build_access(settings, development_tokens=tokens, on_lifecycle=life_cycle.note)
+        authentication, authorisation = build_access(
+            configuration.access_settings(),
+            development_tokens=tokens,
+            on_lifecycle=life_cycle.note,
+            secrets=secrets,
+        )
     except ValueError as error:
         raise CannotStart(str(error)) from None
     await authentication.start()

@@ -15,6 +15,7 @@ import msgspec
 import pydantic
 
 from torchgate.access.policy_settings import PolicySettings
+from torchgate.access.secret_settings import SecretRefreshSettings
 from torchgate.access.settings import (
     AccessSettings,
     DevelopmentSettings,
@@ -74,6 +75,7 @@ class TorchgateSettings(Settings):
     development: DevelopmentSettings = DevelopmentSettings()
     secrets: Annotated[SecretsSettings, pydantic.Field(default_factory=dict)]
     """Name → where the secret is, e.g. `pepper = "file:secrets/pepper"`; never the secret itself."""
+    secret_refresh: SecretRefreshSettings = SecretRefreshSettings()
     models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
     quotas: tuple[QuotaSettings, ...] = ()

@@ -6,12 +6,10 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from torchgate.access.identity.development import new_development_token
+from torchgate.access.secrets.environment import behind_iis
 from torchgate.config import TorchgateSettings
 from torchgate.contract.findings import Finding
 from torchgate.gate.settings import host_and_port
-
-_FRONT_DOOR_VARIABLES = ("ASPNETCORE_", "HTTP_PLATFORM_", "_FCGI_")
-"""What IIS's modules put into the environment of what they start; then callers come from elsewhere."""
 
 
 def development_checks(settings: TorchgateSettings, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -25,8 +23,7 @@ def development_checks(settings: TorchgateSettings, environment: Mapping[str, st
     if not _is_loopback(settings.gate.bind):
         sentence = f"development identities need a loopback address, and gate.bind is {settings.gate.bind!r}."
         yield Finding("error", sentence, setting=setting, remedy=f"Bind to 127.0.0.1. Or: {remedy}")
-    found = sorted(name for name in environment if name.upper().startswith(_FRONT_DOOR_VARIABLES))
-    if found:
+    if found := behind_iis(environment):  # then callers come from elsewhere
         sentence = f"development identities can't be behind IIS, and the environment has {', '.join(found)}."
         yield Finding("error", sentence, setting=setting, remedy=remedy)
 

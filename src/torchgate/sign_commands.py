@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.decision import ModelRef
-from torchgate.contract.os_services import PrivateFiles
 from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import Catalog, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused, FileDigest, digest_of, file_digests
@@ -31,6 +29,7 @@ from torchgate.engine.model_signature import (
 from torchgate.engine.settings import ModelsSettings
 from torchgate.engine.signer_keys import KeyRefused, PrivateKey, key_hint, public_reference, read_private_key, sign
 from torchgate.engine.trust import Trust, signed_settings
+from torchgate.secret_places import private_files
 from torchgate.terminal import fail, note, say
 
 
@@ -117,18 +116,6 @@ def verify_models(parsed: argparse.Namespace) -> int:
     if not verdicts:
         note("There are no models.")
     return 0 if is_whole and all(verdict.trust in wanted for verdict in verdicts) else 1
-
-
-def private_files() -> PrivateFiles:
-    """What this operating system has for private files."""
-    # Imported here: each room has its calls on its own system alone.
-    if sys.platform == "win32":
-        from torchgate.windows.private_file import WindowsPrivateFiles
-
-        return WindowsPrivateFiles()
-    from torchgate.posix.private_file import PosixPrivateFiles
-
-    return PosixPrivateFiles()
 
 
 def project_settings(parsed: argparse.Namespace) -> tuple[Configuration, TorchgateSettings]:

@@ -17,6 +17,7 @@ from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.policy.hook import HookRunner, load_hook
 from torchgate.access.policy.roles import Roles
 from torchgate.access.policy.rules import Policy, make_policy, make_rule
+from torchgate.access.secrets.live_secrets import LiveSecrets
 from torchgate.access.settings import AccessSettings
 from torchgate.access.watched_files import WatchedFiles
 from torchgate.contract.audit_event import LifecycleEvent
@@ -30,6 +31,7 @@ def build_access(
     wall_clock: Callable[[], float] = time.time,
     development_tokens: Mapping[str, str] | None = None,
     on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
+    secrets: LiveSecrets | None = None,
 ) -> tuple[Authentication, Authorisation]:
     """Authentication and authorisation, ready to be asked.
 
@@ -44,6 +46,7 @@ def build_access(
             given only where development identities are allowed to exist (DESIGN 4.4), and ignored where
             `development.enabled` is false.
         on_lifecycle: is told when a file of keys or certificates was read again, or can't be.
+        secrets: those of `[secrets]`, started; None where there are none.
 
     Raises:
         ValueError: the settings have mistakes; the sentence has all of them.

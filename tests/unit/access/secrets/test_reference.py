@@ -1,64 +1,63 @@
-"""Secrets are found by reference, have states, and are never shown."""
+"""A reference says where a secret is; what is none is a mistake that repeats nothing of it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from torchgate.access.secrets.reference import SecretReference, parse_reference, read_secret
-from torchgate.access.secrets.secret import Secret, SecretUnreadable
+from torchgate.access.secrets.reference import SecretReference, parse_reference
+
+ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:prod/torchgate-AbCdEf"
 
 
-def test_references_name_a_source_and_a_place() -> None:
-    assert parse_reference("file:a/b.txt") == SecretReference("file", "a/b.txt")
-    assert parse_reference("file:C:\\keys\\a") == SecretReference("file", "C:\\keys\\a")
-    assert parse_reference("env:NAME") == SecretReference("env", "NAME")
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("file:a/b.txt", SecretReference("file", "a/b.txt")),
+        ("file:C:\\keys\\a", SecretReference("file", "C:\\keys\\a")),
+        ("file:ä ö/@#", SecretReference("file", "ä ö/@#")),
+        ("env:NAME", SecretReference("env", "NAME")),
+        ("dpapi:C:\\keys\\a", SecretReference("dpapi", "C:\\keys\\a")),
+        ("aws-secretsmanager:prod/torchgate", SecretReference("aws-secretsmanager", "prod/torchgate")),
+        (f"aws-secretsmanager:{ARN}#pepper", SecretReference("aws-secretsmanager", ARN, "pepper")),
+        ("aws-secretsmanager:a#k@MINE", SecretReference("aws-secretsmanager", "a", "k", "MINE")),
+        ("aws-secretsmanager:me@here@AWSCURRENT", SecretReference("aws-secretsmanager", "me@here", "", "AWSCURRENT")),
+        ("azure-keyvault:my-vault/name#k", SecretReference("azure-keyvault", "my-vault/name", "k")),
+        ("azure-keyvault:v.vault.azure.cn/name", SecretReference("azure-keyvault", "v.vault.azure.cn/name")),
+    ],
+)
+def test_references_name_a_source_and_a_place(text: str, reference: SecretReference) -> None:
+    assert parse_reference(text) == reference
+    assert str(reference) == text
 
 
-@pytest.mark.parametrize("text", ["", "hunter2", "hunter2:x", "file:", "env: ", ":x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hunter2",
+        "hunter2:x",
+        "file:",
+        "env: ",
+        ":x",
+        "file:\x00hunter2",
+        "env:hunter2=x",
+        "env:hunter2 x",
+        "aws-secretsmanager:hunter2 x",
+        "aws-secretsmanager:hunter2#",
+        "aws-secretsmanager:hunter2@",
+        "aws-secretsmanager:hunter2@a b",
+        "azure-keyvault:hunter2",
+        "azure-keyvault:hunter2/",
+        "azure-keyvault:hunter2/../x",
+        "azure-keyvault:hunter2@evil.example/x",
+        "azure-keyvault:evil.example:8443/x",
+        "azure-keyvault:-/x",
+        "azure-keyvault:vault/name/hunter2",
+        "azure-keyvault:https://vault/name",
+    ],
+)
 def test_what_is_no_reference_is_a_mistake_that_does_not_repeat_it(text: str) -> None:
     """Somebody wrote the secret itself; it must not appear in a log."""
     with pytest.raises(ValueError, match="secret reference") as caught:
         parse_reference(text)
     assert "hunter2" not in str(caught.value)
-
-
-def test_a_file_holds_the_value_and_its_neighbours_the_other_states(tmp_path: Path) -> None:
-    folder = tmp_path / "ä ö"
-    folder.mkdir()
-    (folder / "pepper").write_bytes(b"now\r\n")
-    (folder / "pepper.next").write_bytes(b"soon\n")
-    secret = read_secret(SecretReference("file", "ä ö/pepper"), folder=tmp_path, environment={})
-    assert secret == Secret(b"now", None, b"soon")
-    assert secret.accepted == (b"now", b"soon")
-
-
-def test_the_environment_holds_the_value_and_the_other_states() -> None:
-    environment = {"PEPPER": "now", "PEPPER_PREVIOUS": "before", "PEPPER_NEXT": ""}
-    secret = read_secret(SecretReference("env", "PEPPER"), folder=Path(), environment=environment)
-    assert secret == Secret(b"now", b"before", None)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"x" * 65_537])
-def test_a_file_without_a_usable_value_is_an_error(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "pepper").write_bytes(content)
-    with pytest.raises(SecretUnreadable, match="pepper"):
-        read_secret(SecretReference("file", "pepper"), folder=tmp_path, environment={})
-
-
-@pytest.mark.parametrize("environment", [{}, {"PEPPER": ""}, {"PEPPER_NEXT": "x"}])
-def test_a_variable_without_a_value_is_an_error(environment: dict[str, str]) -> None:
-    with pytest.raises(SecretUnreadable, match="PEPPER"):
-        read_secret(SecretReference("env", "PEPPER"), folder=Path(), environment=environment)
-
-
-def test_a_folder_in_place_of_a_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SecretUnreadable):
-        read_secret(SecretReference("file", "."), folder=tmp_path, environment={})
-
-
-def test_a_secret_is_never_shown() -> None:
-    secret = Secret(b"hunter2", b"hunter1")
-    assert "hunter" not in f"{secret!r} {secret} {[secret]}"
