@@ -164,7 +164,7 @@ def test_a_mistake_about_an_issuer_says_what_is_right(changes: str, sentence: st
         ('[policy]\nhook = "nothing"', "policy.hook", "pattern"),
         ('[policy]\nhook = "nowhere.py:authorize"', "policy.hook", "there is no file"),
         ('[secrets]\npepper = "hunter2"', "secrets.pepper", "not a secret reference"),
-        ('[secrets]\npepper = "vault:x"', "secrets.pepper", "Allowed: env, file"),
+        ('[secrets]\npepper = "vault:x"', "secrets.pepper", "Allowed: aws-secretsmanager, azure-keyvault,"),
         ("[development]\nenabled = true", "development.enabled", "Not for production"),
     ],
 )  # fmt: skip
