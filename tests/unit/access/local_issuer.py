@@ -19,8 +19,8 @@ from torchgate.access.identity.bearer_token import BearerTokens, Issuer
 from torchgate.access.identity.key_set import KeySet
 from torchgate.access.identity.published_keys import KeysUnreadable
 from torchgate.access.identity.token_principal import TokenPrincipals
+from torchgate.access.oidc_settings import OidcSettings
 from torchgate.access.policy.roles import Roles
-from torchgate.access.settings import OidcSettings
 from torchgate.contract.errors import RejectedCredential
 
 NOW = 1_900_000_000

@@ -98,6 +98,8 @@ def test_nothing_set_is_nothing_allowed() -> None:
 
 KEY = f'[[identity.api_keys]]\nid = "a"\nsha256 = "{"0" * 64}"\n'
 GRANT = '[[policy.grants]]\nroles = ["x"]\nmodels = ["m"]\nactions = ["infer"]\n'
+TENANT = "11111111-aaaa-bbbb-cccc-222222222222"
+ENTRA = f"https://login.microsoftonline.com/{TENANT}/v2.0"
 OIDC = 'name = "corp"\nissuer = "https://id.example"\naudience = ["api"]\n'
 
 
@@ -128,7 +130,26 @@ OIDC = 'name = "corp"\nissuer = "https://id.example"\naudience = ["api"]\n'
         ('algorithms = ["RS265"]', "Did you mean 'RS256'"),
         ('algorithms = ["ES256K"]', "not an algorithm that we verify"),
         ("algorithms = []", "at least 1"),
-        ('profile = "entra"', "rfc9068"),
+        ('profile = "entr"', "rfc9068"),
+        ('profile = "entra"', "not one of Entra"),
+        ('profile = "entra"\nissuer = "https://login.microsoftonline.com/common/v2.0"', "not a domain, `common`"),
+        ('profile = "entra"\nissuer = "https://login.microsoftonline.com/contoso.com/v2.0"', "not a domain"),
+        (f'profile = "entra"\nissuer = "{ENTRA.upper()}"', "not one of Entra"),
+        (f'profile = "entra"\nissuer = "{ENTRA}/"', "not one of Entra"),
+        ('profile = "entra"\nissuer = "https://login.microsoftonline.com/{tenantid}/v2.0"', "list in `tenants`"),
+        (f'profile = "entra"\nissuer = "https://sts.windows.net/{{tenantid}}/"\ntenants = ["{TENANT}"]', "version 1.0"),
+        (f'profile = "entra"\nissuer = "{ENTRA}"\ntenants = ["{TENANT}"]', "tenants is for an issuer with"),
+        ('profile = "entra"\nissuer = "https://login.microsoftonline.com/{tenantid}/v2.0"\ntenants = ["*"]', "pattern"),
+        ('profile = "entra"\nissuer = "https://x.b2clogin.com/x/v2.0/"', 'profile = "generic"'),
+        (f'tenants = ["{TENANT}"]', 'belong to profile = "entra"'),
+        ("allow_guests = false", 'belong to profile = "entra"'),
+        ('callers = ["user"]', "do not prove"),
+        ("callers = []", "at least 1"),
+        ('profile = "okta"\nissuer = "https://corp.okta.com"', "only Okta itself may validate"),
+        ('profile = "okta"\nissuer = "https://corp.okta.com/"', "only Okta itself may validate"),
+        ('profile = "okta"\nissuer = "https://corp.okta.com/oauth2"', "only Okta itself may validate"),
+        ('profile = "okta"\nissuer = "https://corp.okta.com/oauth2/default/v1"', "not a custom authorisation server"),
+        ('profile = "okta"\nissuer = "https://corp.okta.com/oauth2/../"', "not a custom authorisation server"),
         ("clock_skew_s = 301.0", "less than or equal to 300"),
         ("clock_skew_s = -1.0", "greater than or equal to 0"),
         ('role_claims = ["a..b"]', "not a claim path"),

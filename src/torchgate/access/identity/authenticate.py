@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torchgate.access.file_watch import FileWatch
 from torchgate.access.identity.api_key import ApiKeys
-from torchgate.access.identity.bearer_token import BearerTokens
+from torchgate.access.identity.bearer_token import BearerTokens, TwoCredentials
 from torchgate.access.identity.development import TOKEN_PREFIX, DevelopmentTokens
 from torchgate.access.identity.key_set import IssuerStatus, KeySet
 from torchgate.access.identity.presented import Kind, Presented
@@ -92,7 +92,7 @@ class Authentication:
         """
         token, key = presented.bearer, presented.api_key
         if token is not None and key is None and not token.startswith(TOKEN_PREFIX):
-            return self._tokens.cached(token)
+            return self._token_cached(token, presented)
         try:
             if token is None and key is None:
                 return self._other_cached(presented)
@@ -110,10 +110,10 @@ class Authentication:
             IssuerUnavailable: its issuer's keys can't be had now.
         """
         kinds = presented.kinds()
+        if kinds == ("bearer", "certificate"):
+            return await self._bound_token(presented)
         if len(kinds) > 1:
-            raise InvalidRequest(
-                f"The request has {len(kinds)} credentials of different kinds; exactly one is allowed. Send one."
-            )
+            raise _two_kinds(len(kinds))
         if not kinds:
             raise NoCredential("This needs a credential and the request has none. Send a bearer token or an API key.")
         if presented.bearer is None and presented.api_key is None:
@@ -122,7 +122,22 @@ class Authentication:
         if principal is not None:
             return principal
         token = presented.bearer or ""
-        return self._tokens.cached(token) or await self._tokens.authenticate(token)
+        certificate = presented.tls_certificate
+        return self._tokens.cached(token, certificate) or await self._tokens.authenticate(token, certificate)
+
+    def _token_cached(self, token: str, presented: Presented) -> Principal | None:
+        if presented.windows is not None or presented.asserted is not None or presented.negotiate is not None:
+            return None  # two kinds
+        is_second = presented.certificate is not None
+        certificate = presented.certificate if is_second else presented.tls_certificate
+        return self._tokens.cached(token, certificate, only_bound=is_second)
+
+    async def _bound_token(self, presented: Presented) -> Principal:
+        """A certificate beside a token: where the token is bound to that very one, it is part of the token."""
+        try:
+            return await self._tokens.authenticate(presented.bearer or "", presented.certificate, only_bound=True)
+        except TwoCredentials:
+            raise _two_kinds(2) from None
 
     def _other_cached(self, presented: Presented) -> Principal | None:
         kinds = presented.kinds()
@@ -143,3 +158,7 @@ class Authentication:
         if not self._development:
             raise reject("development identities are not enabled")
         return self._development.authenticate(token)
+
+
+def _two_kinds(count: int) -> InvalidRequest:
+    return InvalidRequest(f"The request has {count} credentials of different kinds; exactly one is allowed. Send one.")

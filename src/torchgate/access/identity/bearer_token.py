@@ -8,17 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from torchgate.access.identity.bound_tokens import bound_to, is_proven
+from torchgate.access.identity.entra_claims import check_key_issuer
 from torchgate.access.identity.jws import VerificationKey, is_signed
 from torchgate.access.identity.key_set import KeySet
 from torchgate.access.identity.rejection import reject
 from torchgate.access.identity.token_principal import TokenPrincipals
 from torchgate.access.identity.token_rules import check_claims, check_header
 from torchgate.access.identity.token_text import take_apart
-from torchgate.access.settings import OidcSettings
+from torchgate.access.oidc_settings import OidcSettings
 from torchgate.contract.errors import CredentialProblem
 from torchgate.contract.principal import Principal
 
 _log = logging.getLogger("torchgate.access")
+
+
+class TwoCredentials(Exception):
+    """A good token came beside another credential that is no part of it."""
 
 
 class Issuer(msgspec.Struct, frozen=True):
@@ -30,12 +36,13 @@ class Issuer(msgspec.Struct, frozen=True):
 
 
 class _Verified(msgspec.Struct, frozen=True):
-    """A token that was believed, by which key, and who it is."""
+    """A token that was believed, by which key, who it is, and which certificate it is bound to, if any."""
 
     principal: Principal
     expires_at: float
     key: VerificationKey
     keys: KeySet
+    bound_to: str
 
 
 class BearerTokens:
@@ -60,42 +67,60 @@ class BearerTokens:
         with_roles: Callable[[Principal], Principal],
         wall_clock: Callable[[], float],
     ) -> None:
-        self._issuers: Mapping[str, Issuer] = {issuer.settings.issuer: issuer for issuer in issuers}
+        self._issuers: Mapping[str, Issuer] = {
+            accepted: issuer for issuer in issuers for accepted in issuer.settings.accepted_issuers()
+        }
         self._max_token_bytes = max_token_bytes
         self._max_verified = max_verified
         self._with_roles = with_roles
         self._wall_clock = wall_clock
         self._verified: dict[bytes, _Verified] = {}
 
-    def cached(self, token: str) -> Principal | None:
-        """The principal of a token that was believed before and still counts: not expired, its key not withdrawn."""
+    def cached(self, token: str, certificate: bytes | None = None, *, only_bound: bool = False) -> Principal | None:
+        """The principal of a token that was believed before and still counts: not expired, its key not withdrawn.
+
+        Args:
+            token, certificate, only_bound: as in `authenticate`.
+        """
         if len(token) > self._max_token_bytes:
             return None
         digest = self._digest(token)
         verified = self._verified.get(digest)
         if verified is None:
             return None
-        if self._wall_clock() < verified.expires_at and verified.keys.holds(verified.key):
-            return verified.principal
-        del self._verified[digest]
-        return None
+        if self._wall_clock() >= verified.expires_at or not verified.keys.holds(verified.key):
+            del self._verified[digest]
+            return None
+        if verified.bound_to:
+            return verified.principal if is_proven(verified.bound_to, certificate) else None
+        if only_bound:
+            return None
+        return verified.principal
 
-    async def authenticate(self, token: str) -> Principal:
+    async def authenticate(
+        self, token: str, certificate: bytes | None = None, *, only_bound: bool = False
+    ) -> Principal:
         """The principal of a token.
+
+        Args:
+            token: as presented.
+            certificate: of the client, DER, proven on this connection: what a token may be bound to.
+            only_bound: the certificate is a credential too, so that the token must be bound to it.
 
         Raises:
             RejectedCredential: it is not a good token; the detail says of which class the failure is.
+            TwoCredentials: it is good, and not bound to the certificate that is a credential too.
             IssuerUnavailable: it may be, but the keys of its issuer can't be had now.
         """
         try:
-            return await self._examined(token)
-        except CredentialProblem:
+            return await self._examined(token, certificate, only_bound)
+        except (CredentialProblem, TwoCredentials):
             raise
         except Exception as error:  # noqa: BLE001 - a token is the caller's: whatever it breaks, it is refused
             _log.warning("A bearer token was refused because examining it raised %s.", type(error).__name__)
             raise reject(f"unexpected {type(error).__name__}") from None
 
-    async def _examined(self, token: str) -> Principal:
+    async def _examined(self, token: str, certificate: bytes | None, only_bound: bool) -> Principal:
         parts = take_apart(token, self._max_token_bytes)
         named = parts.claims.get("iss")
         issuer = self._issuers.get(named) if isinstance(named, str) else None
@@ -103,11 +128,18 @@ class BearerTokens:
             raise reject("issuer")
         kid, algorithm = check_header(parts.header, issuer.settings)
         key = await issuer.keys.find(kid, algorithm)
+        if issuer.settings.profile == "entra":
+            check_key_issuer(key, parts.claims, issuer.settings)
         if not is_signed(parts.signing_input, parts.signature, key):
             raise reject("signature")
         check_claims(parts.claims, issuer.settings, self._wall_clock())
+        thumbprint = bound_to(parts.claims)
+        if thumbprint and not is_proven(thumbprint, certificate):
+            raise reject("bound token sent as bearer")
+        if only_bound and not thumbprint:
+            raise TwoCredentials
         principal = self._with_roles(issuer.principals.principal(parts.claims))
-        self._remember(token, _Verified(principal, float(parts.claims["exp"]), key, issuer.keys))
+        self._remember(token, _Verified(principal, float(parts.claims["exp"]), key, issuer.keys, thumbprint))
         return principal
 
     def _remember(self, token: str, verified: _Verified) -> None:

@@ -41,8 +41,9 @@ class VerificationKey(msgspec.Struct, frozen=True, eq=False):
         issuer: the issuer that published it: a key never counts for another one.
         kid: as published, or empty.
         algorithm: the only one that it is used with.
-        thumbprint: SHA-256 of its public members: the same key published again is the same key.
+        thumbprint: SHA-256 of its public members and of `token_issuer`: the same key published again is the same key.
         native: what the library made of it.
+        token_issuer: the `iss` that it signs for, where its issuer publishes that (Entra does), else empty.
     """
 
     issuer: str
@@ -50,10 +51,13 @@ class VerificationKey(msgspec.Struct, frozen=True, eq=False):
     algorithm: str
     thumbprint: str
     native: jwk.Key
+    token_issuer: str = ""
 
 
 def import_key(members: Mapping[str, object], *, issuer: str, kid: str, algorithm: str) -> VerificationKey:
     """Make a key of the public members of a JWK; all others (`x5c`, `x5u`, …) never reach the library.
+
+    Its `issuer`, which Entra writes, says whose tokens it signs.
 
     Raises:
         ValueError, KeyError, TypeError, joserfc.errors.JoseError: it is not a key that this algorithm can use.
@@ -67,8 +71,12 @@ def import_key(members: Mapping[str, object], *, issuer: str, kid: str, algorith
         native = jwk.import_key({name: str(value) for name, value in public.items()})
     if isinstance(native, jwk.RSAKey) and not _MIN_RSA_BITS <= native.public_key.key_size <= _MAX_RSA_BITS:
         raise ValueError("RSA key too small or too large")
-    material = "\n".join(f"{name}={public[name]}" for name in sorted(public))
-    return VerificationKey(issuer, kid, algorithm, hashlib.sha256(material.encode()).hexdigest(), native)
+    token_issuer = members.get("issuer", "")
+    if not isinstance(token_issuer, str):
+        raise TypeError("issuer of the key is no text")
+    material = "\n".join([token_issuer, *(f"{name}={public[name]}" for name in sorted(public))])
+    thumbprint = hashlib.sha256(material.encode()).hexdigest()
+    return VerificationKey(issuer, kid, algorithm, thumbprint, native, token_issuer)
 
 
 def is_signed(signing_input: bytes, signature: bytes, key: VerificationKey) -> bool:

@@ -20,7 +20,7 @@ from torchgate.access.identity.jws import VerificationKey
 from torchgate.access.identity.key_sources import KeySource
 from torchgate.access.identity.published_keys import Keys, KeysUnreadable, read_key_set
 from torchgate.access.identity.rejection import reject, unavailable
-from torchgate.access.settings import OidcSettings
+from torchgate.access.oidc_settings import OidcSettings
 from torchgate.access.token_bucket import TokenBucket
 from torchgate.contract.clock import Clock
 

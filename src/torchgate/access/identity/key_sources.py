@@ -9,9 +9,10 @@ from typing import Protocol
 import msgspec
 
 from torchgate.access.identity.download import MAX_DOCUMENT_BYTES, Downloader
+from torchgate.access.identity.entra_issuer import read_entra_issuer
 from torchgate.access.identity.issuer_url import origin, url_mistake
 from torchgate.access.identity.published_keys import KeysUnreadable
-from torchgate.access.settings import OidcSettings
+from torchgate.access.oidc_settings import OidcSettings
 
 _JSON = ("application/json",)
 _KEY_SET = ("application/json", "application/jwk-set+json")
@@ -47,7 +48,8 @@ class IssuerKeySource:
         return await self._downloader.fetch(jwks_uri, _KEY_SET)
 
     async def _discovered(self) -> str:
-        document = await self._downloader.fetch(self._settings.issuer.rstrip("/") + _WELL_KNOWN, _JSON)
+        url = _metadata_url(self._settings)
+        document = await self._downloader.fetch(url, _JSON)
         try:
             found = msgspec.json.decode(document)
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -57,9 +59,14 @@ class IssuerKeySource:
         jwks_uri = found.get("jwks_uri")
         if not isinstance(jwks_uri, str) or url_mistake(jwks_uri, self._settings.allow_insecure_loopback, True):
             raise KeysUnreadable("the discovery document has no usable jwks_uri")
-        if origin(jwks_uri) != origin(self._settings.issuer):
+        if origin(jwks_uri) != origin(url):
             raise KeysUnreadable("the discovery document has its keys on another host; name it in the setting jwks_uri")
         return jwks_uri
+
+
+def _metadata_url(settings: OidcSettings) -> str:
+    entra = read_entra_issuer(settings.issuer) if settings.profile == "entra" else None
+    return settings.issuer.rstrip("/") + _WELL_KNOWN if entra is None else entra.metadata_url
 
 
 class FileKeySource:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from torchgate.access.identity.claim_paths import ClaimPath, parse_claim_path, texts_at, value_at
+from torchgate.access.identity.claim_paths import parse_claim_path, texts_at, value_at
+from torchgate.access.identity.profile import Claims
 from torchgate.access.identity.token_rules import PROFILES
+from torchgate.access.oidc_settings import OidcSettings
 from torchgate.access.policy.roles import Member
-from torchgate.access.settings import OidcSettings
 from torchgate.contract.principal import Principal
 
-Claims = Mapping[str, Any]
-
 _MAX_NAME_CHARACTERS = 128  # characters of what people and audit see
-_NAME_CLAIMS = ("preferred_username", "name", "email", "client_id", "azp")
+_NAME_CLAIMS = ("preferred_username", "unique_name", "name", "email", "client_id", "azp", "appid", "cid")
 
 
 class TokenPrincipals:
@@ -28,16 +26,16 @@ class TokenPrincipals:
     def __init__(self, settings: OidcSettings, claim_members: Sequence[Member]) -> None:
         self._settings = settings
         self._claim_members = tuple(claim_members)
-        self._role_paths = tuple(map(parse_claim_path, settings.role_claims))
+        self._role_paths = tuple(map(parse_claim_path, settings.role_paths()))
         self._group_paths = tuple(map(parse_claim_path, settings.group_claims))
-        self._scope_claims = PROFILES[settings.profile].scope_claims
+        self._profile = PROFILES[settings.profile]
 
     def principal(self, claims: Claims) -> Principal:
         """The principal, without its roles. The claims have passed every rule."""
-        issuer, subject = self._settings.name, claims["sub"]
+        issuer = self._settings.name
         return Principal(
-            key=f"{issuer}|{claims['iss']}|{subject}",
-            name=_name(claims) or subject,
+            key=f"{issuer}|{self._profile.subject(claims)}",
+            name=_name(claims) or claims["sub"],
             method="bearer",
             issuer=issuer,
             marks=frozenset(self._marks(claims)),
@@ -49,15 +47,18 @@ class TokenPrincipals:
 
     def _marks(self, claims: Claims) -> Iterator[str]:
         issuer = self._settings.name
-        yield f"{issuer}:sub:{claims['sub']}"
-        if isinstance(claims.get("uid"), str):
-            yield f"{issuer}:uid:{claims['uid']}"
+        for kind, name in (("sub", self._profile.sub(claims)), ("uid", self._profile.uid(claims))):
+            if name:
+                yield f"{issuer}:{kind}:{name}"
         for kind, paths in (("role", self._role_paths), ("group", self._group_paths)):
             for path in paths:
                 yield from (f"{issuer}:{kind}:{text}" for text in texts_at(claims, path))
-        for name in self._scope_claims:
+        for name in self._profile.scope_claims:
             yield from (f"{issuer}:scope:{scope}" for scope in _scopes(claims.get(name)))
+        is_app = self._profile.is_app(claims)
         for member in self._claim_members:
+            if member.claim[0] in self._profile.app_claims and not is_app:
+                continue  # a person who came by way of this client is not this client
             if member.value in _spellings(value_at(claims, member.claim)):
                 yield member.mark
 
@@ -66,14 +67,10 @@ class TokenPrincipals:
 
         What it says to fetch them from is not fetched: a token does not send us anywhere.
         """
-        elsewhere = claims.get("_claim_names")
-        if claims.get("hasgroups") is True:
+        elsewhere = claims.get("_claim_names", {})
+        if claims.get("hasgroups", False) is not False or not isinstance(elsewhere, dict):
             return True
-        return isinstance(elsewhere, dict) and any(_starts(path, elsewhere) for path in self._group_paths)
-
-
-def _starts(path: ClaimPath, names: Mapping[str, object]) -> bool:
-    return path[0] in names
+        return any(path[0] in elsewhere for path in self._group_paths)
 
 
 def _scopes(found: object) -> list[str]:

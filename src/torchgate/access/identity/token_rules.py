@@ -1,42 +1,24 @@
 """What a token's header and claims must say; each profile is a list of small rules.
 
 A rule looks at one thing and raises RejectedCredential with the class of failure. The signature has been examined
-when the claim rules run. Profiles for other issuers are other lists of rules in PROFILES.
+when the claim rules run. What only one kind of issuer has stands in a file of its own (`entra_claims.py`, …).
 
 Source: RFC 8725, RFC 9068 section 4, RFC 9700, ASVS 5.0 chapters 9 and 10; identity.md sections 2 and 3 A, B.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
+from torchgate.access.identity import entra_claims, okta_claims
+from torchgate.access.identity.profile import ClaimRule, Claims, Profile, identifier, is_clean
 from torchgate.access.identity.rejection import reject
-from torchgate.access.settings import OidcSettings
-
-Claims = Mapping[str, Any]
-ClaimRule = Callable[[Claims, OidcSettings, float], None]
-"""(claims, settings, now in Unix seconds)"""
+from torchgate.access.oidc_settings import OidcSettings
 
 _LATEST_TIME = 253_402_300_799  # Unix seconds: the end of year 9999; later is not a date
 _MAX_SUBJECT_CHARACTERS = 255  # OpenID Connect Core section 2, `sub`
 _MAX_KID_CHARACTERS = 512
-
-
-class Profile(msgspec.Struct, frozen=True):
-    """How one kind of issuer marks its access tokens.
-
-    Args:
-        types: allowed `typ` of the header, in lower case, without `application/`; empty text: it may be absent.
-        scope_claims: where scopes are.
-        claim_rules: in the order in which they are asked.
-    """
-
-    types: frozenset[str]
-    scope_claims: tuple[str, ...]
-    claim_rules: tuple[ClaimRule, ...]
 
 
 def check_header(header: Mapping[str, Any], settings: OidcSettings) -> tuple[str | None, str]:
@@ -75,7 +57,7 @@ def check_claims(claims: Claims, settings: OidcSettings, now: float) -> None:
 
 
 def _issuer(claims: Claims, settings: OidcSettings, now: float) -> None:
-    if claims.get("iss") != settings.issuer:
+    if claims.get("iss") not in settings.accepted_issuers():
         raise reject("issuer")
 
 
@@ -90,7 +72,7 @@ def _audience(claims: Claims, settings: OidcSettings, now: float) -> None:
 
 def _subject(claims: Claims, settings: OidcSettings, now: float) -> None:
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS or not _is_clean(subject):
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT_CHARACTERS or not is_clean(subject):
         raise reject("subject")
 
 
@@ -121,12 +103,6 @@ def _time(claims: Claims, name: str) -> int | None:
     return value
 
 
-def _not_sender_constrained(claims: Claims, settings: OidcSettings, now: float) -> None:
-    """A token bound to a key or certificate proves nothing about who sends it as a plain bearer token (RFC 9449)."""
-    if "cnf" in claims:
-        raise reject("bound token sent as bearer")
-
-
 def _access_token(claims: Claims, settings: OidcSettings, now: float) -> None:
     """ID, refresh and logout tokens are for somebody else, also where their audience is ours."""
     if not {"nonce", "at_hash", "c_hash", "s_hash", "events"}.isdisjoint(claims):
@@ -141,7 +117,7 @@ def _access_token(claims: Claims, settings: OidcSettings, now: float) -> None:
 def _client(claims: Claims, settings: OidcSettings, now: float) -> None:
     if not settings.clients:
         return
-    named = [claims[name] for name in ("client_id", "azp") if name in claims]
+    named = [claims[name] for name in PROFILES[settings.profile].client_claims if name in claims]
     if not named or not all(isinstance(name, str) and name in settings.clients for name in named):
         raise reject("client not allowed")
 
@@ -155,23 +131,59 @@ def _rfc9068_claims(claims: Claims, settings: OidcSettings, now: float) -> None:
             raise reject(f"{name} missing")
 
 
-def _is_clean(text: str) -> bool:
-    """Whether a text has no control characters: it goes into logs and audit."""
-    return not any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text)
+def _keycloak_claims(claims: Claims, settings: OidcSettings, now: float) -> None:
+    """Keycloak writes `JWT` on all its tokens; its own claim `typ` and the client tell an access token."""
+    if "typ" not in claims:
+        raise reject("not an access token")
+    identifier(claims, "azp")
 
 
-_EVERY_PROFILE: tuple[ClaimRule, ...] = (
-    _issuer,
-    _audience,
-    _times,
-    _subject,
-    _not_sender_constrained,
-    _access_token,
-    _client,
-)
+def _subject_of(claims: Claims) -> str:
+    return f"{claims['iss']}|{claims['sub']}"
+
+
+def _sub(claims: Claims) -> str:
+    return str(claims["sub"])
+
+
+def _uid(claims: Claims) -> str:
+    found = claims.get("uid")
+    return found if isinstance(found, str) else ""
+
+
+_EVERY_PROFILE: tuple[ClaimRule, ...] = (_issuer, _audience, _times, _subject, _access_token, _client)
+_CLIENTS = ("client_id", "azp")
 
 PROFILES: Mapping[str, Profile] = {
-    "rfc9068": Profile(frozenset({"at+jwt"}), ("scope",), (*_EVERY_PROFILE, _rfc9068_claims)),
-    "generic": Profile(frozenset({"", "jwt", "at+jwt"}), ("scope", "scp"), _EVERY_PROFILE),
+    "rfc9068": Profile(
+        frozenset({"at+jwt"}), ("scope",), (*_EVERY_PROFILE, _rfc9068_claims), _CLIENTS, _subject_of, _uid, _sub
+    ),
+    "generic": Profile(
+        frozenset({"", "jwt", "at+jwt"}), ("scope", "scp"), _EVERY_PROFILE, _CLIENTS, _subject_of, _uid, _sub
+    ),
+    "keycloak": Profile(
+        frozenset({"jwt", "at+jwt"}), ("scope",), (*_EVERY_PROFILE, _keycloak_claims), _CLIENTS, _subject_of, _uid, _sub
+    ),
+    "okta": Profile(
+        frozenset({"", "jwt", "at+jwt"}),
+        ("scp",),
+        (*_EVERY_PROFILE, *okta_claims.RULES),
+        ("cid",),
+        okta_claims.subject,
+        okta_claims.uid,
+        okta_claims.sub,
+        okta_claims.is_app,
+    ),
+    "entra": Profile(
+        frozenset({"jwt"}),
+        ("scp",),
+        (*_EVERY_PROFILE, *entra_claims.RULES),
+        ("azp", "appid"),
+        entra_claims.subject,
+        lambda claims: str(claims["oid"]),
+        _sub,
+        entra_claims.is_app,
+        frozenset({"azp", "appid"}),
+    ),
 }
 """Profile name → how its access tokens look. `generic` also tells by what an ID or refresh token has."""
