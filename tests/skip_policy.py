@@ -12,14 +12,20 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.rigs.control_groups import missing
 
 
 def _is_wine() -> bool:
     return sys.platform == "win32" and hasattr(ctypes.windll.ntdll, "wine_get_version")
 
 
+def _lacks_controllers() -> bool:
+    return sys.platform == "win32" or bool(missing("memory", "pids", "cpu"))
+
+
 ALLOWED_REASONS: dict[str, Callable[[], bool]] = {
     "Wine: ": _is_wine,  # what Wine lacks and Windows has, e.g. enforced memory limits of a job
+    "needs cgroup v2: ": _lacks_controllers,  # those tests run in user-mode Linux all the same
     "needs a GPU: ": lambda: True,
     "needs root: ": lambda: sys.platform != "win32" and os.geteuid() != 0,
 }

@@ -96,7 +96,8 @@ def built_engine(
     configuration: Configuration, settings: TorchgateSettings, sections: Sections, life_cycle: LifeCycle
 ) -> Scheduler:
     """The engine over workers of this machine, not started."""
-    children, _, private_folders = operating_system()
+    private_folders = operating_system()[2]
+    children = workers_children(settings.engine.control_group)
     catalog, findings = read_catalog(settings.models)
     for finding in findings:
         _log.warning("%s", finding)
@@ -174,6 +175,24 @@ def operating_system() -> tuple[Children, Sections, PrivateFolders]:
     from torchgate.posix.section import PosixSections
 
     return PosixChildren(), PosixSections(), PosixPrivateFolders()
+
+
+def workers_children(control_group: str) -> Children:
+    """Children that the operating system holds to their limits by all that it has.
+
+    Args:
+        control_group: `engine.control_group`.
+    """
+    if sys.platform == "win32":
+        return operating_system()[0]
+    from torchgate.posix.children import PosixChildren
+    from torchgate.posix.control_groups import open_control_groups
+    from torchgate.posix.group_place import NoControlGroups
+
+    try:
+        return PosixChildren(groups=open_control_groups(control_group))
+    except NoControlGroups as error:
+        raise CannotStart(f'{error}. Name another, or say engine.control_group = "auto".') from None
 
 
 def local_pipes() -> LocalPipes:

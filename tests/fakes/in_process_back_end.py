@@ -24,6 +24,7 @@ from torchgate.contract.back_end import (
 )
 from torchgate.contract.errors import BodyTooLarge, ModelError, ModelNotReady, Overloaded, TorchgateError
 from torchgate.contract.tensors import PlacedTensor
+from torchgate.contract.worker_limits import Enforcement
 from torchgate.engine.section_memory import SectionMemory
 
 RAISES, DIES, HANGS = -13, -666, -999
@@ -139,6 +140,9 @@ class InProcessBackEnd:
 
     def free_replicas(self, activation: int) -> int:
         return self.versions[activation].free if activation in self.versions else 0
+
+    def enforcement(self, activation: int) -> tuple[Enforcement, ...]:
+        return ()
 
     async def run(self, batch: Batch, *, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:
         version = self.versions.get(batch.activation)

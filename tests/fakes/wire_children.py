@@ -121,6 +121,11 @@ class WireChildren:
         self.says_hello = says_hello
         self.started: list[WireChild] = []
         self.refusal: OSError | None = None
+        self.is_closed = False
+
+    def close(self) -> None:
+        assert not self.alive
+        self.is_closed = True
 
     async def start(self, spec: ChildSpec, receiver: ChannelReceiver, on_output: Callable[[bytes], None]) -> WireChild:
         if self.refusal is not None:

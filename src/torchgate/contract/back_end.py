@@ -16,7 +16,7 @@ from torchgate.contract.inference import InferenceRequest, ModelState
 from torchgate.contract.os_services import Place
 from torchgate.contract.tensors import PlacedTensor, Signature
 from torchgate.contract.tuning import Tuned
-from torchgate.contract.worker_limits import WorkerLimits
+from torchgate.contract.worker_limits import Enforcement, WorkerLimits
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -180,6 +180,10 @@ class BackEnd(Protocol):
 
     def free_replicas(self, activation: int) -> int:
         """How many batches it could take this moment; the listener is called when this rises from 0."""
+        ...
+
+    def enforcement(self, activation: int) -> tuple[Enforcement, ...]:
+        """How the limits of what runs it are held, once it is ready; empty where it has none."""
         ...
 
     async def run(self, batch: Batch, *, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:

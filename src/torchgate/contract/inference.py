@@ -12,6 +12,7 @@ from torchgate.contract.os_services import Place
 from torchgate.contract.principal import Principal
 from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.contract.tensors import PlacedTensor, Signature
+from torchgate.contract.worker_limits import Enforcement
 
 ParameterValue = bool | int | float | str
 ModelState = Literal["loading", "ready", "failed", "unloading", "unloaded"]
@@ -97,6 +98,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
         activation: number of the loading that serves it, unique in this engine; another number means that another
             artifact may have taken its place.
         is_default: whether a name without a version means this one.
+        limits: how the operating system holds its workers to their limits, once it is ready.
     """
 
     ref: ModelRef
@@ -113,6 +115,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
     open_circuits: int = 0
     activation: int = 0
     is_default: bool = False
+    limits: tuple[Enforcement, ...] = ()
 
 
 class ModelChange(msgspec.Struct, frozen=True):

@@ -114,6 +114,10 @@ class Children(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Give back what the children had together, once all of them have ended. Nothing is started after it."""
+        ...
+
 
 class Sections(Protocol):
     """Makes sections."""

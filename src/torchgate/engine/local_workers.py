@@ -19,6 +19,7 @@ from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import ModelNotReady
 from torchgate.contract.os_services import Children, ChildSpec, Sections
+from torchgate.contract.worker_limits import Enforcement
 from torchgate.engine.replicas import Replicas
 from torchgate.engine.settings import EngineSettings
 from torchgate.engine.standbys import Standbys
@@ -89,9 +90,7 @@ class LocalWorkers:
             reason = f"no shared memory of engine.section_bytes = {self._settings.section_bytes}: {error}"
             listener("failed", reason, 0)
             return
-        if not artifact.limits.memory_bytes:
-            limits = msgspec.structs.replace(artifact.limits, memory_bytes=self._settings.worker_max_memory_bytes)
-            artifact = msgspec.structs.replace(artifact, limits=limits)
+        artifact = msgspec.structs.replace(artifact, limits=self._settings.limits_of(artifact.limits))
         replicas = self._versions[artifact.activation] = Replicas(
             VersionWorkers(
                 artifact,
@@ -122,6 +121,11 @@ class LocalWorkers:
         replicas = self._versions.get(activation)
         return len(replicas.ready) if replicas is not None else 0
 
+    def enforcement(self, activation: int) -> tuple[Enforcement, ...]:
+        """How limits of its workers are held."""
+        replicas = self._versions.get(activation)
+        return replicas.held if replicas is not None else ()
+
     async def run(self, batch: Batch, *, quarantined: bool = False, can_wait: bool = False) -> BatchAnswer:
         """Run a batch on a free replica, or, quarantined, alone on a worker kept for suspected rows."""
         return await self._of(batch.activation).run(batch, quarantined=quarantined, can_wait=can_wait)
@@ -131,6 +135,7 @@ class LocalWorkers:
         versions, self._versions = list(self._versions.values()), {}
         await asyncio.gather(self._standbys.stop(), *(replicas.stop(_STOP_GRACE_S) for replicas in versions))
         await asyncio.gather(*(worker.stop(_STOP_GRACE_S) for worker in list(self._workers)))
+        self._children.close()
 
     def _of(self, activation: int) -> Replicas:
         replicas = self._versions.get(activation)

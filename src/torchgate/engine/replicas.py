@@ -11,6 +11,7 @@ from torchgate.contract.back_end import Batch, BatchAnswer, StateListener
 from torchgate.contract.clock import Clock
 from torchgate.contract.errors import ModelNotReady
 from torchgate.contract.inference import ModelState
+from torchgate.contract.worker_limits import Enforcement
 from torchgate.engine.current_run import WorkerEnded
 from torchgate.engine.full_house import FullHouse
 from torchgate.engine.quarantine import Quarantine
@@ -69,6 +70,11 @@ class Replicas:
         loop = asyncio.get_running_loop()
         self._places = [loop.create_task(self._keep(index)) for index in range(self.artifact.replicas)]
         await asyncio.shield(self._settled)
+
+    @property
+    def held(self) -> tuple[Enforcement, ...]:
+        """How limits of the workers are held."""
+        return self._workers.held
 
     def reserve(self, length: int) -> SectionPiece:
         """Memory for the inputs of one request, as VersionMemory.reserve says."""

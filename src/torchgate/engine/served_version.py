@@ -178,6 +178,7 @@ class ServedVersion:
             reason=reason,
             ready_workers=ready_workers,
             digest=digest or self.description.digest,
+            limits=self._back_end.enforcement(self.artifact.activation),
         )
         if state in ("failed", "unloaded"):
             self.dispatcher.fail_all(self.not_ready())

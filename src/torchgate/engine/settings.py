@@ -6,9 +6,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from pydantic import Field
 
 from torchgate.contract.settings_file import Settings
+from torchgate.contract.worker_limits import WorkerLimits
 
 
 class EngineSettings(Settings):
@@ -32,6 +34,18 @@ class EngineSettings(Settings):
     worker_max_memory_bytes: Annotated[int, Field(ge=0, le=1 << 50)] = 0
     """Memory that one worker may commit, in bytes, where its model.toml says no `resources.max_memory_bytes`; 0: no
     limit."""
+
+    worker_max_processes: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Processes that one worker may be, itself included, where its model.toml says no `resources.max_processes`; 0: 64
+    where the operating system can hold it to that: Windows, and Linux with a control group."""
+
+    worker_max_cpu_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Of all processors of the machine together, for one worker, where its model.toml says no
+    `resources.max_cpu_percent`; 0: no limit. Linux needs a control group for it."""
+
+    control_group: Annotated[str, Field(pattern=r"^(auto|off|/.*)$", max_length=4096)] = "auto"
+    """Linux: where workers get control groups (version 2) of their own. `auto`: in this process's own group, where it
+    is delegated to this account (systemd: `Delegate=yes`); a path: in that group; `off`: nowhere."""
 
     start_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
     """How long a worker may take until torch is imported, in seconds."""
@@ -65,6 +79,15 @@ class EngineSettings(Settings):
 
     worker_environment: tuple[str, ...] = ()
     """Names of further environment variables that workers may see. Everything but a short list is withheld."""
+
+    def limits_of(self, said: WorkerLimits) -> WorkerLimits:
+        """What a model says of itself, and what holds for those that say nothing."""
+        return msgspec.structs.replace(
+            said,
+            memory_bytes=said.memory_bytes or self.worker_max_memory_bytes,
+            processes=said.processes or self.worker_max_processes,
+            cpu_percent=said.cpu_percent or self.worker_max_cpu_percent,
+        )
 
 
 class ShareSettings(Settings):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchLost
 from torchgate.contract.os_services import Child
+from torchgate.contract.worker_limits import Enforcement
 from torchgate.contract.worker_wire import Load, LoadFailed, WireError
 from torchgate.engine.current_run import WorkerEnded
 from torchgate.engine.digest import fingerprint
@@ -45,6 +46,8 @@ class VersionWorkers:
     ) -> None:
         self.artifact = artifact
         self.memory = memory
+        self.held: tuple[Enforcement, ...] = ()
+        """How the limits of its last worker are held; empty before the first."""
         self._standbys = standbys
         self._threads = threads
         self._generations = generations
@@ -84,7 +87,12 @@ class VersionWorkers:
         Raises:
             OSError: they can't be held, or the child is gone.
         """
-        held = child.limit(self.artifact.limits)
+        limits = self.artifact.limits
+        held = child.limit(limits)
+        if limits.device_memory_fraction:
+            note = "what others than torch's allocator take is not counted"
+            held += (Enforcement("device_memory_fraction", "torch", note, limits.device_memory_fraction),)
+        self.held = held
         if held and not self._is_limit_told:
             self._is_limit_told = True
             level = logging.INFO if all(one.by for one in held) else logging.WARNING

@@ -6,6 +6,7 @@ import orjson
 
 from torchgate.contract.errors import InvalidRequest, Unsupported
 from torchgate.contract.inference import ModelDescription
+from torchgate.contract.worker_limits import Enforcement
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
 from torchgate.gate.model_answers import statistics_entry
@@ -99,11 +100,16 @@ async def repository_index(exchange: Exchange) -> HttpResponse:
             # Beyond the protocol, and only where there is something to say.
             **({"default": True} if description.is_default else {}),
             **({"open_circuits": description.open_circuits} if description.open_circuits else {}),
+            **({"limits": [_limit(one) for one in description.limits]} if description.limits else {}),
         }
         for description in await _readable(exchange)
         if description.state == "ready" or not wants_ready
     ]
     return json_response(200, orjson.dumps(index))
+
+
+def _limit(held: Enforcement) -> dict[str, object]:
+    return {"limit": held.limit, "value": held.value, "enforced_by": held.by or None, "note": held.note}
 
 
 async def all_statistics(exchange: Exchange) -> HttpResponse:

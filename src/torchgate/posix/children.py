@@ -16,9 +16,11 @@ from typing import IO
 
 from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+from torchgate.posix.control_groups import ControlGroups
 from torchgate.posix.limits import limit_process
 from torchgate.posix.section import PosixSection
 from torchgate.posix.worker_end import TOKEN, channel_argument
+from torchgate.posix.worker_group import WorkerGroup
 
 _LAST_OUTPUT_S = 1.0
 """How long `wait` waits for the output's end after the process's: a grandchild in a session of its own may hold it."""
@@ -36,13 +38,15 @@ class PosixChildren:
     Args:
         module_folders: where a child finds modules before its interpreter's own folders: for a package that is
             not installed. None in production.
+        groups: that hold the children where there are such; closed here.
 
     Process: the event loop's thread, which must live as long as the children: the kernel ends a child with the
     thread that started it.
     """
 
-    def __init__(self, *, module_folders: Sequence[Path] = ()) -> None:
+    def __init__(self, *, module_folders: Sequence[Path] = (), groups: ControlGroups | None = None) -> None:
         self._module_folders = tuple(module_folders)
+        self._groups = groups
 
     async def start(self, spec: ChildSpec, receiver: ChannelReceiver, on_output: Callable[[bytes], None]) -> Child:
         """Start one."""
@@ -56,11 +60,18 @@ class PosixChildren:
                 process = self._popen(spec, child_channel, child_sections, child_output_file)
             child_channel.close()
             child_sections.close()
-            child = PosixChild(process, sections)
+            child = PosixChild(process, sections, self._groups)
             undo.callback(child.kill)
+            child.enter_group()
             await child.connect(channel, output, receiver, on_output)
             undo.pop_all()
             return child
+
+    def close(self) -> None:
+        """Give back what they had together; all have ended."""
+        if self._groups is not None:
+            self._groups.close()
+            self._groups = None
 
     def _popen(
         self, spec: ChildSpec, channel: socket.socket, sections: socket.socket, output: IO[bytes]
@@ -87,12 +98,15 @@ class PosixChild:
     Args:
         process: just started.
         sections: on which sections are sent.
+        groups: of which it gets one.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], sections: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], sections: socket.socket, groups: ControlGroups | None) -> None:
         loop = asyncio.get_running_loop()
         self._process = process
         self._sections = sections
+        self._groups = groups
+        self._group: WorkerGroup | None = None
         self._next_token = 1
         self._exit_code: asyncio.Future[int] = loop.create_future()
         self._output_ended: asyncio.Future[None] = loop.create_future()
@@ -100,6 +114,16 @@ class PosixChild:
         self._output: asyncio.ReadTransport | None = None
         self._exit_descriptor = os.pidfd_open(process.pid)
         loop.add_reader(self._exit_descriptor, self._ended)
+
+    def enter_group(self) -> None:
+        """Put it into a group of its own: right after its start, when nothing but our code runs in it.
+
+        Raises:
+            OSError: the kernel refused that, e.g. because there are too many groups.
+        """
+        if self._groups is not None:
+            self._group = self._groups.new()
+            self._group.enter(self._process.pid)
 
     async def connect(
         self, channel: socket.socket, output: IO[bytes], receiver: ChannelReceiver, on_output: Callable[[bytes], None]
@@ -144,12 +168,12 @@ class PosixChild:
         """
         if self._exit_code.done():  # its number may be another's by now
             raise ProcessLookupError("the child is gone")
-        return limit_process(self._process.pid, limits)
+        return limit_process(self._process.pid, limits, self._group)
 
     def kill(self) -> None:
         """End it at once and everything it started. Safe to call twice."""
         if not self._exit_code.done():
-            self._kill_group()
+            self._kill_all()
 
     async def wait(self) -> int:
         """Its exit code (negative: the signal), once it has ended and its last words were given to `on_output`."""
@@ -163,12 +187,16 @@ class PosixChild:
         """The process has ended; until we reap it its number is its own, so that the group can be killed safely."""
         asyncio.get_running_loop().remove_reader(self._exit_descriptor)
         os.close(self._exit_descriptor)
-        self._kill_group()
+        self._kill_all()
+        if self._groups is not None and self._group is not None:
+            self._groups.end(self._group)
         self._sections.close()
         self._exit_code.set_result(self._process.wait())
 
-    def _kill_group(self) -> None:
-        with suppress(ProcessLookupError):  # the whole group is gone
+    def _kill_all(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+        with suppress(ProcessLookupError):  # the whole process group is gone
             os.killpg(self._process.pid, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Limits of a running child: resource limits and processor affinity, which need no privilege."""
+"""Limits of a running child: by its control group where it has one, else by what needs no privilege."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from contextlib import suppress
 from pathlib import Path
 
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+from torchgate.posix.worker_group import WorkerGroup
 
 if sys.platform != "win32":
     import os
     import resource
 
 
-def limit_process(pid: int, limits: WorkerLimits) -> tuple[Enforcement, ...]:
+def limit_process(pid: int, limits: WorkerLimits, group: WorkerGroup | None = None) -> tuple[Enforcement, ...]:
     """Hold a process, and what it starts from here on, to its limits; what can't be held is said.
 
     Args:
         pid: of a child that is not reaped yet.
+        group: that it is in.
 
     Raises:
         OSError: the kernel refused one that it could hold.
     """
-    return tuple(_limit(pid, limits))
+    by_group = {one.limit: one for one in group.limit(limits)} if group is not None else {}
+    # The resource limit stays beside the group's: it lets an allocation fail, where the group's ends the worker.
+    held = {one.limit: one for one in _limit(pid, limits)}
+    return tuple((held | by_group).values())
 
 
 def _limit(pid: int, limits: WorkerLimits) -> Iterator[Enforcement]:
@@ -36,15 +41,17 @@ def _limit(pid: int, limits: WorkerLimits) -> Iterator[Enforcement]:
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)
         bound = limits.memory_bytes if hard == resource.RLIM_INFINITY else min(hard, limits.memory_bytes)
         resource.prlimit(pid, resource.RLIMIT_DATA, (bound, bound))
-        yield Enforcement("memory_bytes", "rlimit", "each process of the worker for itself; shared memory not counted")
+        note = "each process of the worker for itself; shared memory not counted"
+        yield Enforcement("memory_bytes", "rlimit", note, bound)
     if limits.processors:
         _bind(pid, limits.processors)
-        yield Enforcement("processors", "affinity", "the model's own code could undo it")
+        yield Enforcement("processors", "affinity", "the model's own code could undo it", limits.processors)
     if limits.processes:
         # RLIMIT_NPROC counts all processes of the account, the server's and other workers' too, and root's never.
-        yield Enforcement("processes", "", "Linux limits the processes of an account, not of a worker")
+        yield Enforcement("processes", "", "needs a control group with 'pids'", limits.processes)
     if limits.cpu_percent:
-        yield Enforcement("cpu_percent", "", "use processors or threads on Linux")
+        note = "needs a control group with 'cpu'; or use processors or threads"
+        yield Enforcement("cpu_percent", "", note, limits.cpu_percent)
 
 
 def _bind(pid: int, processors: tuple[int, ...]) -> None:

@@ -65,6 +65,9 @@ if sys.platform == "win32":
                 undo.pop_all()
                 return child
 
+        def close(self) -> None:
+            """Nothing: each child has a job of its own."""
+
         def _create(self, spec: ChildSpec, incoming: int, outgoing: int, output: int) -> tuple[int, int, int]:
             """Create it suspended, with these handles and no other; process handle, thread handle, pid."""
             with Path(os.devnull).open("rb") as nothing:

@@ -13,7 +13,7 @@ if sys.platform == "win32":
     import pywintypes
     import win32job
 
-    from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+    from torchgate.contract.worker_limits import DEFAULT_PROCESSES, Enforcement, WorkerLimits
 
     _CPU_RATE_CONTROL = 15  # JobObjectCpuRateControlInformation, which pywin32 does not know
     _RATE_ENABLED_AND_HARD = 0x1 | 0x4  # JOB_OBJECT_CPU_RATE_CONTROL_ENABLE, _HARD_CAP
@@ -43,15 +43,15 @@ if sys.platform == "win32":
         if limits.memory_bytes:
             basic["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_JOB_MEMORY
             information["JobMemoryLimit"] = limits.memory_bytes
-            yield Enforcement("memory_bytes", "job")
-        if limits.processes:
-            basic["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_ACTIVE_PROCESS
-            basic["ActiveProcessLimit"] = limits.processes
-            yield Enforcement("processes", "job")
+            yield Enforcement("memory_bytes", "job", value=limits.memory_bytes)
+        processes = limits.processes or DEFAULT_PROCESSES
+        basic["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_ACTIVE_PROCESS
+        basic["ActiveProcessLimit"] = processes
+        yield Enforcement("processes", "job", value=processes)
         if limits.processors:
             basic["LimitFlags"] |= win32job.JOB_OBJECT_LIMIT_AFFINITY
             basic["Affinity"] = sum(1 << number for number in set(limits.processors))
-            yield Enforcement("processors", "job")
+            yield Enforcement("processors", "job", value=limits.processors)
         win32job.SetInformationJobObject(job, win32job.JobObjectExtendedLimitInformation, information)
         if limits.cpu_percent:
             yield _limit_rate(job, limits.cpu_percent)
@@ -59,5 +59,5 @@ if sys.platform == "win32":
     def _limit_rate(job: Any, percent: int) -> Enforcement:
         rate = _CpuRate(_RATE_ENABLED_AND_HARD, percent * 100)  # in hundredths of a percent
         if _set_information(int(job), _CPU_RATE_CONTROL, ctypes.byref(rate), ctypes.sizeof(rate)):
-            return Enforcement("cpu_percent", "job")
-        return Enforcement("cpu_percent", "", f"Windows refused it: error {ctypes.get_last_error()}")
+            return Enforcement("cpu_percent", "job", value=percent)
+        return Enforcement("cpu_percent", "", f"Windows refused it: error {ctypes.get_last_error()}", percent)

@@ -54,10 +54,16 @@ class Started:
         return self.received.decode().strip()
 
 
-async def start(*arguments: str, folder: Path | None = None, programs: Path = PROGRAMS, **environment: str) -> Started:
+async def start(
+    *arguments: str,
+    folder: Path | None = None,
+    programs: Path = PROGRAMS,
+    children: Children | None = None,
+    **environment: str,
+) -> Started:
     started = Started()
     spec = ChildSpec("test child", "channel_child", arguments, {**os.environ, **environment}, folder or Path.cwd())
-    children = Children(module_folders=(programs, PACKAGE_FOLDER))
+    children = children or Children(module_folders=(programs, PACKAGE_FOLDER))
     started.child = await children.start(spec, started, started.on_output)
     return started
 

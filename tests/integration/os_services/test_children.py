@@ -7,11 +7,11 @@ import random
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from tests.rigs.processes import has_ended
 
 PROGRAMS = Path(__file__).parent / "programs"
 MIB = 1 << 20
@@ -36,18 +36,6 @@ def on_each_loop(test):
     run.__signature__ = inspect.Signature([loop, *parameters])
     run.__name__, run.__doc__ = test.__name__, test.__doc__
     return pytest.mark.parametrize("loop", LOOPS)(run)
-
-
-def has_ended(pid: int, within_s: float = 15) -> bool:
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
-        try:
-            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-                return True
-        except psutil.NoSuchProcess:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @on_each_loop

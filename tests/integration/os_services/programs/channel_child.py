@@ -45,6 +45,62 @@ def breed(end):
     end.read()
 
 
+def detach(end):
+    """A grandchild that leaves session, process group and parent, as a daemon does; its pid goes over the channel."""
+    import os
+    import time
+
+    if os.fork() == 0:
+        os.setsid()
+        grandchild = os.fork()
+        if grandchild == 0:
+            time.sleep(60)
+        end.write(b"%d\n" % grandchild)
+        os._exit(0)
+    os.wait()
+    end.read()
+
+
+def bomb(end):
+    """Processes without end, each in a session of its own; how many there could be goes over the channel."""
+    import os
+    import time
+
+    end.read()
+    number = 0
+    try:
+        while number < 20_000:
+            if os.fork() == 0:
+                os.setsid()
+                time.sleep(60)
+            number += 1
+    except BlockingIOError:
+        pass
+    end.write(b"%d\n" % number)
+    end.read()
+
+
+def swell(end):
+    """Memory without end, shared among processes: no limit of a single one holds it."""
+    import os
+    import time
+
+    end.read()
+    for _ in range(8):
+        if os.fork() == 0:
+            kept = b"x" * (32 << 20)
+            time.sleep(60)
+            del kept
+    end.read()
+
+
+def spin(end):
+    end.read()
+    end.write(b"spins\n")
+    while True:
+        pass
+
+
 def facts(end):
     """What it was started with."""
     import os
@@ -58,4 +114,5 @@ def facts(end):
 
 if __name__ == "__main__":
     end = WorkerEnd.from_arguments(sys.argv[1:])
-    {"echo": echo, "talk": talk, "increment": increment, "breed": breed, "facts": facts}[sys.argv[2]](end)
+    known = (echo, talk, increment, breed, detach, bomb, swell, spin, facts)
+    {one.__name__: one for one in known}[sys.argv[2]](end)

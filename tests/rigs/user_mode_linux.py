@@ -1,0 +1,66 @@
+"""A Linux of its own as an ordinary process, on the same files: a plain machine with control groups of version 2.
+
+Debian's package `user-mode-linux`. It needs neither root nor virtualisation, and starts in half a second. It has one
+processor and all controllers, nothing else runs in it, and what is tested there can't harm this machine.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+PROGRAM = "linux.uml"
+_INIT = """#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs tmpfs /run
+mount -t devtmpfs devices /dev
+mkdir /dev/shm && mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+cd {folder}
+{command} >{output} 2>&1 </dev/null
+echo $? >{code}
+exec poweroff -f
+"""
+
+
+class Ran(msgspec.Struct, frozen=True):
+    """What a command in there said, both streams together."""
+
+    code: int
+    output: str
+
+
+def run_in_user_mode_linux(command: Sequence[str], folder: Path, scratch: Path, *, timeout_s: float) -> Ran:
+    """Run a command as root of a machine of its own, which sees this machine's files as we do.
+
+    Args:
+        command: is not given our environment.
+        folder: to run it in.
+        scratch: an empty folder for files of this call.
+    """
+    program = shutil.which(PROGRAM)
+    if program is None or sys.platform != "linux":
+        pytest.skip(f"needs user-mode Linux: there is no {PROGRAM}")
+    init, output, code = (scratch / name for name in ("init", "output", "code"))
+    quoted = {name: shlex.quote(str(path)) for name, path in (("folder", folder), ("output", output), ("code", code))}
+    init.write_text(_INIT.format(command=shlex.join(command), **quoted), encoding="utf-8")
+    init.chmod(0o700)
+    kernel = subprocess.run(
+        [program, "mem=3G", "quiet", "rootfstype=hostfs", "rootflags=/", "rw", f"init={init}", "con=null"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    if not code.exists():
+        raise RuntimeError(f"user-mode Linux ended without an answer: {kernel.stdout[-2000:]!r} {kernel.stderr!r}")
+    return Ran(int(code.read_text(encoding="ascii")), output.read_text(encoding="utf-8", errors="replace"))
