@@ -68,7 +68,7 @@ def models_status(parsed: argparse.Namespace) -> int:
         notes.insert(0, "default" if model.get("default") else "")
         say(f"{place:32} {str(model.get('state', '?')).lower():12} {'; '.join(filter(None, notes))}".rstrip())
         for limit in model.get("limits", ()):
-            say(f"    {_limit_line(limit)}")
+            say(f"    {limit_line(limit)}")
     if not models:
         note("The server shows this caller no models: there are none, or it may read none.")
     for use in uses:
@@ -107,7 +107,7 @@ def change_model(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _limit_line(limit: Mapping[str, Any]) -> str:
+def limit_line(limit: Mapping[str, Any]) -> str:
     """One limit of a model's workers, for people."""
     value, by, note = limit.get("value"), limit.get("enforced_by"), limit.get("note")
     shown = ",".join(map(str, value)) if isinstance(value, list) else value

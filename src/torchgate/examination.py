@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -57,9 +58,22 @@ def _room_findings(
         configuration.file.parent,
         quotas=settings.quotas,
         roles=settings.role_names,
+        controllers=_controllers(settings.engine.control_group),
     )
     yield from share_checks(settings.shares, settings.role_names)
     yield from telemetry_checks(settings.audit, settings.audit_folder)
+
+
+def _controllers(control_group: str) -> frozenset[str]:
+    """What control groups of workers would have, if a server were started from here."""
+    if sys.platform == "win32":
+        return frozenset()
+    from torchgate.posix.group_place import NoControlGroups, find_place
+
+    try:
+        return find_place(control_group).controllers()
+    except (NoControlGroups, OSError):
+        return frozenset()
 
 
 def human_lines(examination: Examination) -> Iterator[str]:

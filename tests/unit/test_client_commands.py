@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchgate.client_commands import InputError, nested, tensor
+from torchgate.client_commands import InputError, limit_line, nested, tensor
 
 
 def _metadata(shape: list[int], datatype: str = "FP32") -> dict[str, Any]:
@@ -57,3 +57,25 @@ def test_flat_and_nested_are_inverse(shape: list[int]):
     rows = nested(elements, shape)
     assert tensor("x", rows, _metadata([-1] * len(shape)))["data"] == elements
     assert tensor("x", rows, _metadata([-1] * len(shape)))["shape"] == shape
+
+
+@pytest.mark.parametrize(
+    ("limit", "line"),
+    [
+        (
+            {"limit": "memory_bytes", "value": 1 << 30, "enforced_by": "cgroup", "note": ""},
+            "memory_bytes 1073741824 by cgroup",
+        ),
+        (
+            {"limit": "processors", "value": [0, 2], "enforced_by": "affinity", "note": "may undo it"},
+            "processors 0,2 by affinity (may undo it)",
+        ),
+        (
+            {"limit": "processes", "value": 4, "enforced_by": None, "note": "no group"},
+            "processes 4 NOT ENFORCED (no group)",
+        ),
+        ({}, "? None NOT ENFORCED"),
+    ],
+)
+def test_a_limit_is_one_line_that_says_by_what_it_is_held(limit: dict[str, Any], line: str):
+    assert limit_line(limit) == line

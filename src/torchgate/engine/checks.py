@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from torchgate.contract.back_end import Artifact
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
@@ -29,6 +31,7 @@ def checks(
     *,
     quotas: Sequence[QuotaSettings] = (),
     roles: Collection[str] = (),
+    controllers: Collection[str] = (),
 ) -> Iterator[Finding]:
     """Examine `[engine]`, `[[quotas]]`, `[models]`, every model.toml and every signature; nothing is loaded.
 
@@ -36,6 +39,7 @@ def checks(
         models: its folder must be absolute.
         folder: of torchgate.toml, which paths of keys are relative to.
         roles: that exist, for the quotas.
+        controllers: that control groups of workers would have here.
     """
     yield from quota_checks(quotas, roles)
     catalog, findings = read_catalog(models)
@@ -51,6 +55,8 @@ def checks(
     for entry in catalog.entries.values():
         if not entry.mistake:
             yield from _version_checks(entry, trust)
+            limited = msgspec.structs.replace(entry.artifact, limits=engine.limits_of(entry.artifact.limits))
+            yield from limit_checks(limited, controllers)
     yield from _memory_checks(engine, catalog)
     if engine.standbys == 0:
         yield Finding(
@@ -77,7 +83,6 @@ def _signer_checks(models: ModelsSettings, trust: Trust, names: set[str]) -> Ite
 
 def _version_checks(entry: CatalogEntry, trust: Trust) -> Iterator[Finding]:
     artifact = entry.artifact
-    yield from limit_checks(artifact)
     file = str(Path(artifact.folder).parent / SETTINGS_FILE)
     try:
         files = file_digests(Path(artifact.folder))

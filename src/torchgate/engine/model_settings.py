@@ -130,16 +130,19 @@ class ResourcesSettings(Settings):
 
     max_memory_bytes: Annotated[int, Field(ge=256 << 20, le=1 << 50)] | None = None
     """Memory that a worker may commit, about 250 MB for torch itself included; a model that asks for more gets an
-    error. Absent: engine.worker_max_memory_bytes. Linux holds each process of a worker to it, Windows all together."""
+    error. Absent: engine.worker_max_memory_bytes. It is for all processes of a worker together on Windows and with a
+    control group; else for each of them."""
 
     max_processes: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Processes that a worker may be, itself included. Held on Windows alone."""
+    """Processes that a worker may be, itself included. Absent: engine.worker_max_processes. Linux needs a
+    control group."""
 
     processors: Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], Field(max_length=1024)] = ()
     """Numbers of the processors that it may run on, from 0; empty: all. Windows: 0 to 63."""
 
     max_cpu_percent: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Of all processors of the machine together. Held on Windows alone; on Linux use `threads` and `processors`."""
+    """Of all processors of the machine together. Absent: engine.worker_max_cpu_percent. Linux needs a control group;
+    else use `threads` and `processors`."""
 
     device_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """Part of its CUDA device's memory that torch's allocator may give out in one worker."""

@@ -8,12 +8,15 @@ import json
 import zlib
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
+from tests.fakes.in_process_engine import describe_model, forever
 from tests.rigs.gate_rig import ALICE_KEY, DOUBLE, GUEST_KEY, ONE_ROW, GateRig, gate_rig, served
 from tests.rigs.http_connection import Answer
 
 from torchgate.contract.decision import Action
 from torchgate.contract.errors import Overloaded, QuotaExceeded, TorchgateError
+from torchgate.contract.worker_limits import Enforcement
 
 
 @pytest.fixture
@@ -201,6 +204,22 @@ async def test_lists_show_what_the_caller_may_read_and_nothing_else(rig: GateRig
     assert {entry["name"] for entry in ready.json()} == {"double", "hangs", "fails"}
     for body in (b"[1]", b'{"ready":1}', b"{"):
         assert (await ask(rig, "POST", "/v2/repository/index", ALICE_KEY, body)).status == 400
+
+
+async def test_the_index_says_how_the_limits_of_workers_are_held(rig: GateRig) -> None:
+    held = (
+        Enforcement("memory_bytes", "cgroup", "all together", 1 << 30),
+        Enforcement("processors", "affinity", value=(0, 2)),
+        Enforcement("processes", "", "no group", 4),
+    )
+    rig.engine.add(msgspec.structs.replace(describe_model("limited", (), ()), limits=held), forever)
+    index = {entry["name"]: entry for entry in (await ask(rig, "POST", "/v2/repository/index", ALICE_KEY)).json()}
+    assert "limits" not in index["double"]
+    assert index["limited"]["limits"] == [
+        {"limit": "memory_bytes", "value": 1 << 30, "enforced_by": "cgroup", "note": "all together"},
+        {"limit": "processors", "value": [0, 2], "enforced_by": "affinity", "note": ""},
+        {"limit": "processes", "value": 4, "enforced_by": None, "note": "no group"},
+    ]
 
 
 async def test_metadata_config_and_statistics_have_the_shapes_that_clients_read(rig: GateRig) -> None:

@@ -9,9 +9,9 @@ from torchgate.contract.worker_limits import WorkerLimits
 from torchgate.engine.limit_checks import limit_checks
 
 
-def settings_found(system: str, **limits: object) -> list[tuple[str, str]]:
+def settings_found(system: str, controllers: tuple[str, ...] = (), **limits: object) -> list[tuple[str, str]]:
     artifact = Artifact(ModelRef("m", "1"), "class", "m/1", "", "", Signature((), ()), 0, limits=WorkerLimits(**limits))
-    return [(one.severity, one.setting) for one in limit_checks(artifact, system=system, processors=4)]
+    return [(one.severity, one.setting) for one in limit_checks(artifact, controllers, system=system, processors=4)]
 
 
 def test_what_linux_does_not_hold_is_a_warning_there_alone():
@@ -21,6 +21,12 @@ def test_what_linux_does_not_hold_is_a_warning_there_alone():
         ("warning", "resources.max_processes"),
         ("warning", "resources.max_cpu_percent"),
     ]
+
+
+def test_control_groups_hold_on_linux_what_they_have_a_controller_for():
+    limits = {"processes": 3, "cpu_percent": 50}
+    assert settings_found("posix", ("pids", "memory"), **limits) == [("warning", "resources.max_cpu_percent")]
+    assert settings_found("posix", ("pids", "cpu"), **limits) == []
 
 
 def test_a_processor_that_is_not_there_is_an_error():

@@ -17,7 +17,7 @@ from torchgate.contract.back_end import Artifact, Batch, BatchAnswer, BatchItem,
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import ModelError, ModelNotReady, Overloaded, TorchgateError, Unavailable
 from torchgate.contract.tensors import PlacedTensor, Signature, TensorSpec
-from torchgate.contract.worker_limits import WorkerLimits
+from torchgate.contract.worker_limits import Enforcement, WorkerLimits
 from torchgate.contract.worker_wire import (
     PROTOCOL_VERSION,
     Hello,
@@ -496,3 +496,24 @@ async def test_a_worker_has_its_limits_before_it_is_given_its_model(make: Make, 
     await rig.activate(artifact(limits=limits))
     assert rig.children.started[0].limits == limits
     assert "limits of the workers of owner:1: memory_bytes by rlimit" in caplog.messages
+    assert rig.workers.enforcement(ACTIVATION) == (Enforcement("memory_bytes", "rlimit"),)
+
+
+async def test_a_model_that_says_no_limits_gets_those_of_the_engine_and_one_that_does_its_own(make: Make):
+    rig = make(worker_max_memory_bytes=1 << 30, worker_max_processes=9, worker_max_cpu_percent=70)
+    await rig.activate(artifact(limits=WorkerLimits(processes=3)))
+    assert rig.children.started[0].limits == WorkerLimits(memory_bytes=1 << 30, processes=3, cpu_percent=70)
+
+
+async def test_how_a_part_of_the_device_is_held_is_said_with_the_rest(make: Make):
+    rig = make()
+    await rig.activate(artifact(limits=WorkerLimits(device_memory_fraction=0.5)))
+    (held,) = rig.workers.enforcement(ACTIVATION)
+    assert (held.limit, held.by, held.value) == ("device_memory_fraction", "torch", 0.5)
+
+
+async def test_children_are_closed_when_all_have_ended(make: Make):
+    rig = make()
+    await rig.activate()
+    await rig.workers.stop()
+    assert rig.children.is_closed
