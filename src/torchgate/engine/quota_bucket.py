@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+_LAST_BITS = 1e-12
+"""Part of a capacity that sums of floats may lose: what was taken and given back may not be quite all again."""
+
 
 class QuotaBucket:
     """A token bucket that is told the time.
@@ -36,7 +39,7 @@ class QuotaBucket:
     def wait_s(self, needed: float, now: float) -> float:
         """Seconds until so much is left; 0 where it is now. Only for what the capacity can ever hold."""
         missing = needed - self.fill(now)
-        if missing <= 0.0:
+        if missing <= _LAST_BITS * self.capacity:
             return 0.0
         # Whole milliseconds, and one more than needed at least by a hair: after that span there is room, whatever
         # the last bit of a float says.
