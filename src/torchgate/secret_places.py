@@ -13,7 +13,7 @@ from torchgate.access.secrets.live_secrets import LiveSecrets
 from torchgate.access.secrets.sources import SecretPlaces, secret_sources
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.audit_event import LifecycleEvent
-from torchgate.contract.os_services import PrivateFiles
+from torchgate.contract.os_services import PrivateFiles, ProtectedData
 
 
 def private_files() -> PrivateFiles:
@@ -28,13 +28,22 @@ def private_files() -> PrivateFiles:
     return PosixPrivateFiles()
 
 
+def protected_data() -> ProtectedData | None:
+    """What this operating system has to seal data for an account, if it has that."""
+    if sys.platform == "win32":
+        from torchgate.windows.protected_data import WindowsProtectedData
+
+        return WindowsProtectedData()
+    return None
+
+
 def secret_places(folder: Path) -> SecretPlaces:
     """Where this process finds secrets.
 
     Args:
         folder: where relative paths start.
     """
-    return SecretPlaces(folder, os.environ, private_files())
+    return SecretPlaces(folder, os.environ, private_files(), protected_data())
 
 
 @asynccontextmanager

@@ -177,6 +177,29 @@ class PrivateFiles(Protocol):
         ...
 
 
+class ProtectedData(Protocol):
+    """Data that only one account, or one machine, can open again; without a key that anybody would have to keep."""
+
+    def protect(self, value: bytes, *, for_machine: bool = False) -> bytes:
+        """Sealed for our account.
+
+        Args:
+            for_machine: for every account of this machine instead.
+
+        Raises:
+            OSError: it can't be.
+        """
+        ...
+
+    def unprotect(self, sealed: bytes) -> bytes:
+        """What was sealed.
+
+        Raises:
+            OSError: it is sealed for somebody else, or is nothing that was sealed.
+        """
+        ...
+
+
 class PrivateFolders(Protocol):
     """Makes folders that only our account, and administrators, may open."""
 

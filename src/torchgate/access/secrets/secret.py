@@ -7,9 +7,20 @@ import hmac
 from collections.abc import Iterator
 from typing import NoReturn
 
+UNUSABLE = "unusable"
+
 
 class SecretUnreadable(Exception):
-    """A secret reference leads to no usable value; the sentence names the place and the remedy, never the value."""
+    """A secret reference leads to no usable value; the sentence names the place and the remedy, never the value.
+
+    Args:
+        sentence: for people.
+        code: of the store's answer, or UNUSABLE for a value that is there and none that counts; or empty.
+    """
+
+    def __init__(self, sentence: str, code: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class SecretValue:

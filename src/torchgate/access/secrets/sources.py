@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from torchgate.access.secrets.aws import AwsSecret
+from torchgate.access.secrets.azure import AzureSecret
 from torchgate.access.secrets.environment import EnvironmentSecret
 from torchgate.access.secrets.file import FileSecret
 from torchgate.access.secrets.reference import SecretReference, parse_reference
 from torchgate.access.secrets.secret import Secret, SecretUnreadable
 from torchgate.access.secrets.source import SecretSource
-from torchgate.contract.os_services import PrivateFiles
+from torchgate.contract.os_services import PrivateFiles, ProtectedData
 
 
 class SecretPlaces(msgspec.Struct, frozen=True):
@@ -22,11 +25,13 @@ class SecretPlaces(msgspec.Struct, frozen=True):
         folder: where relative paths start.
         environment: of this process.
         private_files: says who may read a file.
+        protected_data: None where the system has none.
     """
 
     folder: Path
     environment: Mapping[str, str]
     private_files: PrivateFiles
+    protected_data: ProtectedData | None = None
 
 
 def secret_sources(references: Mapping[str, str], places: SecretPlaces) -> dict[str, SecretSource]:
@@ -45,11 +50,28 @@ def secret_source(reference: SecretReference, places: SecretPlaces) -> SecretSou
         return EnvironmentSecret(reference.place, places.environment)
     if reference.source == "file":
         return FileSecret(text, places.folder / reference.place, places.private_files)
-    return _Unsupported(text)
+    if reference.source == "aws-secretsmanager":
+        return AwsSecret(reference, places.environment)
+    if reference.source == "azure-keyvault":
+        return AzureSecret(reference, places.environment)
+    if places.protected_data is None:
+        return _Unsupported(text)
+    opened = functools.partial(_unprotected, places.protected_data)
+    return FileSecret(text, places.folder / reference.place, places.private_files, opened)
+
+
+def _unprotected(protected_data: ProtectedData, content: bytes, path: Path) -> bytes:
+    try:
+        return protected_data.unprotect(content)
+    except OSError as error:
+        raise SecretUnreadable(
+            f"The file {path} can't be opened by Windows' data protection ({error.strerror}): another account or "
+            "another machine protected it, or it is no such file. As the server's account: torchgate secrets protect."
+        ) from None
 
 
 class _Unsupported:
-    """A reference that nothing here can read."""
+    """A reference that nothing on this system can read."""
 
     changes = False
     is_near = True
@@ -59,4 +81,4 @@ class _Unsupported:
 
     def read(self) -> Secret:
         """Nothing."""
-        raise SecretUnreadable(f"{self.reference.partition(':')[0]} can't be read on this system.")
+        raise SecretUnreadable("Windows' data protection exists on Windows alone. Use file:PATH or a vault here.")
