@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -224,19 +225,18 @@ def _session() -> Any:
     import requests
     import truststore
     from requests.adapters import HTTPAdapter
-    from urllib3.util.ssl_ import PROTOCOL_TLS_CLIENT
 
     class SystemStore(HTTPAdapter):
         """Verifies by the operating system, as its own tools do."""
 
         def init_poolmanager(self, *arguments: Any, **options: Any) -> Any:
             """With our context for direct connections."""
-            options["ssl_context"] = truststore.SSLContext(PROTOCOL_TLS_CLIENT)
+            options["ssl_context"] = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             return super().init_poolmanager(*arguments, **options)
 
         def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
             """With our context behind a proxy, too."""
-            options["ssl_context"] = truststore.SSLContext(PROTOCOL_TLS_CLIENT)
+            options["ssl_context"] = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             return super().proxy_manager_for(proxy, **options)
 
     session = requests.Session()
