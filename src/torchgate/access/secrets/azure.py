@@ -208,7 +208,8 @@ def _told(url: str) -> Iterator[None]:
         code = re.search(r"AADSTS\d{1,9}", str(error))
         raise SecretUnreadable(
             f"Azure gives this server no token{f' ({code[0]})' if code else ''}. Give the machine a managed identity, "
-            "or set AZURE_TENANT_ID, AZURE_CLIENT_ID and a certificate or federated token for the server's account."
+            "or set AZURE_TENANT_ID, AZURE_CLIENT_ID and a certificate or federated token for the server's account. "
+            "And is there a way out to Azure's login, by HTTPS_PROXY where there is a proxy?"
         ) from None
     except exceptions.HttpResponseError as error:
         remedy = _REMEDIES.get(error.status_code or 0, "See the vault's own log.")
