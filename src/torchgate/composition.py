@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -33,14 +34,16 @@ from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
 from torchgate.gate.asgi import GateApp
+from torchgate.gate.certificate_paths import CertificatePaths
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import host_and_port
 from torchgate.life_cycle import LifeCycle
+from torchgate.own_tls import OwnTls
 from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
-from torchgate.secret_places import kept_secrets
+from torchgate.secret_places import kept_secrets, private_files
 from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.audit_trail import AuditTrail
 from torchgate.telemetry.log_setup import set_up_logging
@@ -151,9 +154,10 @@ async def served_over_http(
 
         @asynccontextmanager
         async def open_door() -> AsyncIterator[None]:
-            server = HttpServer(GateApp(services), settings.gate)
-            await started(server, settings)
             async with AsyncExitStack() as door:
+                tls = await door.enter_async_context(opened_tls(settings, secrets, life_cycle))
+                server = HttpServer(GateApp(services), settings.gate, tls=tls)
+                await started(server, settings)
                 door.push_async_callback(server.stop, settings.gate.drain_s)
                 door.enter_context(announced(settings, server.port, tokens, private_folders))
                 yield
@@ -259,6 +263,25 @@ async def opened_access(
         authorisation.stop()
 
 
+@asynccontextmanager
+async def opened_tls(
+    settings: TorchgateSettings, secrets: LiveSecrets, life_cycle: LifeCycle
+) -> AsyncIterator[ssl.SSLContext | None]:
+    """TLS of our own socket, or None; what can't be used keeps the server from starting."""
+    if settings.gate.tls is None:
+        yield None
+        return
+    try:
+        tls = OwnTls(settings, settings.gate.tls, secrets, private_files(), life_cycle.note)
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
+    await tls.start()
+    try:
+        yield tls.context
+    finally:
+        await tls.stop()
+
+
 async def started(server: HttpServer, settings: TorchgateSettings) -> None:
     """Listen, or say why that can't be."""
     try:
@@ -276,7 +299,8 @@ def announced(
 ) -> Iterator[None]:
     """Say where the server is, to people and to other commands, while it is there."""
     state, host = settings.state.folder, host_and_port(settings.gate.bind)[0]
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    scheme = "http" if settings.gate.tls is None else "https"
+    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     try:
         announce_server(state, RunningServer(os.getpid(), url, __version__))
         folder = write_tokens(state, tokens, private_folders) if tokens else None
@@ -328,7 +352,13 @@ def _recorder(log: RequestLog, metrics: Metrics) -> Callable[[RequestEvent], Non
 
 def _front_door(settings: TorchgateSettings) -> FrontDoor:
     declaration = FRONT_DOORS[settings.gate.front_door]
-    return FrontDoor(declaration, settings.gate.hosts, is_development=settings.development.enabled)
+    paths = CertificatePaths(settings.identity.certificate_paths if settings.identity.certificates else ())
+    return FrontDoor(
+        declaration,
+        settings.gate.hosts,
+        is_development=settings.development.enabled,
+        certificate_paths=paths,
+    )
 
 
 def _refusals(settings: TorchgateSettings) -> RefusalLimiter:

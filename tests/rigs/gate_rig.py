@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from torchgate.contract.inference import InferenceRequest
 from torchgate.contract.principal import Principal
 from torchgate.contract.tensors import TensorSpec
 from torchgate.gate.asgi import GateApp
+from torchgate.gate.certificate_paths import CertificatePaths
 from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
@@ -61,12 +63,14 @@ class GateRig:
     seen: list[RequestEvent] = field(default_factory=list)
     seen_one: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
+    tls: ssl.SSLContext | None = None
+    certificate_paths: tuple[str, ...] = ()
 
     def services(self) -> GateServices:
         """For a GateApp."""
         return GateServices(
             settings=self.settings,
-            front_door=FrontDoor(FRONT_DOORS["direct"]),
+            front_door=FrontDoor(FRONT_DOORS["direct"], certificate_paths=CertificatePaths(self.certificate_paths)),
             engine=self.engine,
             authentication=self.keys,
             authorisation=self.policy,
@@ -109,7 +113,7 @@ def gate_rig(settings: GateSettings | None = None) -> GateRig:
 @asynccontextmanager
 async def served(rig: GateRig) -> AsyncIterator[GateRig]:
     """The rig, listening."""
-    server = HttpServer(GateApp(rig.services()), rig.settings)
+    server = HttpServer(GateApp(rig.services()), rig.settings, tls=rig.tls)
     await server.start()
     rig.port = server.port
     try:

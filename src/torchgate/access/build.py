@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 
 from torchgate.access.checks import setting_checks
 from torchgate.access.identity.api_key import ApiKeys
-from torchgate.access.identity.authenticate import Authentication
+from torchgate.access.identity.authenticate import Authentication, Authenticator
 from torchgate.access.identity.bearer_token import BearerTokens, Issuer
+from torchgate.access.identity.certificate import ClientCertificates
 from torchgate.access.identity.development import DevelopmentTokens
 from torchgate.access.identity.key_set import KeySet
 from torchgate.access.identity.key_sources import key_source
+from torchgate.access.identity.presented import Kind
 from torchgate.access.identity.token_principal import TokenPrincipals
 from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.policy.hook import HookRunner, load_hook
@@ -102,6 +104,11 @@ def _authentication(
     )
     api_keys = ApiKeys((), with_roles=roles.given_to, wall_clock=wall_clock)
     watched.keep_keys(api_keys)
+    others: dict[Kind, Authenticator] = {}
+    if identity.certificates:
+        certificates = ClientCertificates((), with_roles=roles.given_to, wall_clock=wall_clock)
+        watched.keep_authorities(certificates)
+        others["certificate"] = certificates
     identities = settings.development.identities if settings.development.enabled else ()
     development = DevelopmentTokens(identities, development_tokens)
     return Authentication(
@@ -111,6 +118,7 @@ def _authentication(
         fresh=[*(issuer.keys for issuer in issuers), *watched.watches],
         # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
         challenges=("Bearer",),
+        others=others,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from torchgate.access.certificate_checks import authority_findings, authority_mistakes, member_mistake
 from torchgate.access.identity.published_keys import KeysUnreadable, read_key_set
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
 from torchgate.access.policy.hook import load_hook
@@ -24,6 +25,7 @@ def checks(settings: AccessSettings) -> Iterator[Finding]:
     yield from _hook(settings)
     yield from _key_files(settings)
     yield from key_findings(settings)
+    yield from authority_findings(settings)
     yield from _unused(settings)
 
 
@@ -31,6 +33,7 @@ def setting_checks(settings: AccessSettings) -> Iterator[Finding]:
     """The mistakes that the settings have by themselves; any of these keeps the server from starting."""
     yield from _duplicates(settings)
     yield from key_file_findings(settings)
+    yield from authority_mistakes(settings)
     yield from _members(settings)
     yield from _rules(settings)
     yield from _development(settings)
@@ -74,6 +77,8 @@ def _member_mistake(text: str, settings: AccessSettings, key_ids: frozenset[str]
     if member.issuer == "key":
         known = member.value in key_ids
         return "" if known else f"there is no API key {member.value!r}. {_nearest(member.value, sorted(key_ids))}"
+    if (mistake := member_mistake(member, settings)) is not None:
+        return mistake
     if member.issuer in RESERVED_WORDS:
         return f"{text!r} needs {RESERVED_WORDS[member.issuer]}, which are not configured here."
     names = [issuer.name for issuer in settings.identity.oidc]

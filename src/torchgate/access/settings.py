@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from torchgate.access.api_key_settings import ApiKeySettings
+from torchgate.access.certificate_settings import CertificateSettings, PathPrefix
 from torchgate.access.names import IssuerName, RoleName
 from torchgate.access.oidc_settings import OidcSettings, Text
 from torchgate.access.policy_settings import PolicySettings
@@ -59,6 +60,10 @@ class IdentitySettings(Settings):
     """Further API keys: what `torchgate keys` writes. Read again when it changes; it need not be there."""
     refresh_s: Annotated[float, Field(ge=0.1, le=3600, strict=False)] = 2.0
     """Seconds between looks at the files of keys and certificates: how soon a revoked key stops counting."""
+    certificates: tuple[CertificateSettings, ...] = ()
+    """Authorities for client certificates."""
+    certificate_paths: tuple[PathPrefix, ...] = ("/",)
+    """Where a client's certificate is a credential: these paths and all below; elsewhere it only binds a token."""
     max_token_bytes: Annotated[int, Field(ge=1024, le=65_536)] = 16_384
     """Longest bearer token; longer ones are refused unread."""
     max_verified_tokens: Annotated[int, Field(ge=16, le=1_000_000)] = 10_000

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torchgate.access.file_watch import FileWatch
 from torchgate.access.identity.api_key import ApiKeys
+from torchgate.access.identity.certificate import ClientCertificates
+from torchgate.access.identity.certificate_authority import files_of, load_authority
 from torchgate.access.identity.key_file import counting_keys, read_key_file
 from torchgate.access.settings import AccessSettings
 from torchgate.contract.audit_event import LifecycleEvent
@@ -38,10 +40,25 @@ class WatchedFiles:
             counting = counting_keys(identity.api_keys, read_key_file(path))
             return lambda: keys.replace(counting)
 
-        self._watch("API keys", path, read)
+        self._watch("API keys", [path], read)
 
-    def _watch(self, subject: str, path: Path, read: Callable[[], Callable[[], None]]) -> None:
+    def keep_authorities(self, certificates: ClientCertificates) -> None:
+        """Let the configured authorities count, now and when one of their files changes.
+
+        Raises:
+            ValueError: a file can't be used.
+        """
+        folder, configured = self._settings.folder, self._settings.identity.certificates
+        paths = [folder / path for one in configured for path in files_of(one)]
+
+        def read() -> Callable[[], None]:
+            authorities = [load_authority(one, folder) for one in configured]
+            return lambda: certificates.replace(authorities)
+
+        self._watch("authorities of client certificates", paths, read)
+
+    def _watch(self, subject: str, paths: list[Path], read: Callable[[], Callable[[], None]]) -> None:
         interval_s = self._settings.identity.refresh_s
-        watch = FileWatch(subject, [path], read, interval_s=interval_s, on_lifecycle=self._on_lifecycle)
+        watch = FileWatch(subject, paths, read, interval_s=interval_s, on_lifecycle=self._on_lifecycle)
         read()()  # after the watch has seen the file, so that no change falls between
         self.watches.append(watch)

@@ -28,12 +28,12 @@ def checks(settings: GateSettings, *, is_development: bool = False) -> Iterator[
                 setting="gate.bind",
                 remedy="Bind 127.0.0.1, or set development.enabled = false.",
             )
-        else:
+        elif settings.tls is None:
             yield Finding(
                 "warning",
                 f"The server would listen on {host} without TLS: tokens could be read on the way.",
                 setting="gate.bind",
-                remedy="Bind 127.0.0.1 and put a front door with TLS before it.",
+                remedy="Bind 127.0.0.1 and put a front door with TLS before it, or set [gate.tls].",
             )
     if settings.default_timeout_s > settings.max_timeout_s:
         yield Finding(

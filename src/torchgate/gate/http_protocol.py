@@ -11,7 +11,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from torchgate.gate.asgi import BODY_HERE_EXTENSION, DISCONNECT_EXTENSION
+from torchgate.gate.asgi import BODY_HERE_EXTENSION, CERTIFICATE_EXTENSION, DISCONNECT_EXTENSION
 from torchgate.gate.problems import problem_body
 
 MAX_HEADERS = 200
@@ -147,6 +147,8 @@ class GateProtocol(HttpToolsProtocol):
         self._is_deaf = False
         self._disconnect = ConnectionDisconnect()
         self._head_timer: asyncio.TimerHandle | None = None
+        tls = transport.get_extra_info("ssl_object")
+        self._certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self.limits.max_connections:
             self._refuse(503)
@@ -185,6 +187,8 @@ class GateProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
         self._extensions: dict[str, Any] = {DISCONNECT_EXTENSION: self._disconnect}
+        if self._certificate is not None:
+            self._extensions[CERTIFICATE_EXTENSION] = self._certificate
         self.scope["extensions"] = self._extensions
 
     def on_url(self, url: bytes) -> None:

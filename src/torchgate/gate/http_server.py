@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import sys
 import time
 from email.utils import formatdate
@@ -20,6 +21,12 @@ from torchgate.gate.settings import GateSettings, host_and_port
 DATE_INTERVAL_S = 1.0
 """The Date header has whole seconds (RFC 9110, section 6.6.1)."""
 
+TLS_HANDSHAKE_S = 10.0
+"""Where the settings say nothing."""
+
+TLS_SHUTDOWN_S = 2.0
+"""For a client to answer the end of TLS on a connection; then it is cut."""
+
 STOP_GRACE_S = 1.0
 """For cancelled requests to give back what they hold, after the drain."""
 
@@ -33,9 +40,18 @@ class HttpServer:
         application: usually a GateApp.
         settings: limits and the address.
         bind: other than the settings' one.
+        tls: context of our own TLS; None: plain HTTP.
     """
 
-    def __init__(self, application: GateApp, settings: GateSettings, *, bind: str | None = None) -> None:
+    def __init__(
+        self,
+        application: GateApp,
+        settings: GateSettings,
+        *,
+        bind: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self._settings = settings
         self._bind = settings.bind if bind is None else bind
         self._socket: socket.socket | None = None
@@ -83,7 +99,7 @@ class HttpServer:
             self._config.load()
             self._server.lifespan = self._config.lifespan_class(self._config)
             self._refresh_date()
-            await self._server.startup(sockets=[self._socket])
+            await self._listen(self._socket)
         except BaseException:
             self._cancel_date()
             self._socket.close()
@@ -119,6 +135,28 @@ class HttpServer:
                 task.cancel()
             await asyncio.wait(left, timeout=STOP_GRACE_S)
         self._cancel_date()
+
+    async def _listen(self, bound: socket.socket) -> None:
+        """As uvicorn's own startup does, with TLS's time limits, which that has no place for."""
+        loop, server = asyncio.get_running_loop(), self._server
+
+        def connection() -> asyncio.Protocol:
+            return self._config.http_protocol_class(  # type: ignore[call-arg]
+                config=self._config, server_state=server.server_state, app_state=server.lifespan.state
+            )
+
+        tls = self._settings.tls
+        handshake_s = TLS_HANDSHAKE_S if tls is None else tls.handshake_timeout_s
+        listener = await loop.create_server(
+            connection,
+            sock=bound,
+            ssl=self._tls,
+            backlog=self._settings.backlog,
+            ssl_handshake_timeout=None if self._tls is None else handshake_s,
+            ssl_shutdown_timeout=None if self._tls is None else TLS_SHUTDOWN_S,
+        )
+        server.servers = [listener]
+        server.started = True
 
     def _refresh_date(self) -> None:
         date = formatdate(time.time(), usegmt=True).encode("ascii")

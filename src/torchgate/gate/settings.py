@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from torchgate.contract.settings_file import Settings
+from torchgate.gate.tls_settings import TlsSettings
 
 Seconds = Annotated[float, pydantic.Field(gt=0, le=86400, strict=False)]
 MIB = 1 << 20
@@ -20,6 +21,9 @@ class GateSettings(Settings):
 
     front_door: Literal["direct"] = "direct"
     """How a request reaches us: `direct` is our own socket."""
+
+    tls: TlsSettings | None = None
+    """TLS of our own socket; absent: plain HTTP, for a front door on this machine."""
 
     hosts: tuple[Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9.:\[\]-]{1,253}$")], ...] = ()
     """Names that may stand in a request's Host header, without port; those of loopback are always allowed."""

@@ -96,6 +96,8 @@ class Authentication:
         try:
             if token is None and key is None:
                 return self._other_cached(presented)
+            if presented.has_further_kinds:
+                return None  # for `authenticate` to refuse
             return self._without_signature(token, key)
         except RejectedCredential:
             return None

@@ -50,6 +50,13 @@ class Presented(msgspec.Struct, frozen=True):
         """Which kinds are there."""
         return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
 
+    @property
+    def has_further_kinds(self) -> bool:
+        """Whether there are other kinds than bearer tokens and API keys: asked on every request."""
+        return not (
+            self.windows is None and self.certificate is None and self.asserted is None and self.negotiate is None
+        )
+
     def __repr__(self) -> str:
         return f"Presented({', '.join(self.kinds())})"
 

@@ -9,7 +9,7 @@ from torchgate.access.api_key_settings import ApiKeySettings
 from torchgate.access.identity.api_key import ApiKeys, new_api_key
 from torchgate.access.identity.authenticate import Authentication
 from torchgate.access.identity.development import DevelopmentTokens, new_development_token
-from torchgate.access.identity.presented import Presented
+from torchgate.access.identity.presented import AssertedUser, Presented
 from torchgate.access.settings import DevelopmentIdentity
 from torchgate.contract.errors import InvalidRequest, NoCredential, RejectedCredential
 
@@ -40,6 +40,20 @@ async def test_each_kind_of_credential_is_its_principal() -> None:
     assert [principal.key for principal in found] == ["corp|https://id.example|alice", "key:ops", "development:dev"]
     assert [principal.method for principal in found] == ["bearer", "api_key", "development"]
     assert found[2].roles == {"analyst"}
+
+
+@pytest.mark.parametrize("first", [Presented(api_key=KEY.key), Presented(bearer=DEV), Presented(bearer=ISSUER.token())])
+async def test_a_further_kind_beside_a_good_credential_is_refused_also_when_it_was_seen_before(
+    first: Presented,
+) -> None:
+    """The cache must not be a way round: a certificate or a Windows user beside a token is two callers in one."""
+    door = authentication(is_development=True)
+    await door.authenticate(first)
+    for other in (Presented(certificate=b"x"), Presented(negotiate=b"x"), Presented(asserted=AssertedUser("a"))):
+        both = Presented(first.bearer, first.api_key, None, other.certificate, other.asserted, other.negotiate)
+        assert door.cached(both) is None
+        with pytest.raises((InvalidRequest, RejectedCredential)):
+            await door.authenticate(both)
 
 
 async def test_only_a_token_seen_for_the_first_time_needs_more_than_the_cache() -> None:
