@@ -143,7 +143,7 @@ async def test_a_certificate_counts_on_its_paths_and_elsewhere_it_is_no_credenti
 async def test_two_credentials_are_one_too_many(place: Place) -> None:
     async with served(place.rig()) as rig:
         assert await away(ask, rig.port, place.client(PRESS), headers={"X-API-Key": KEY.key}) == 400
-        assert await away(ask, rig.port, place.client(PRESS), headers={"Authorization": "Bearer a.b.c"}) == 400
+        assert await away(ask, rig.port, place.client(PRESS), headers={"Authorization": "Bearer a.b.c"}) == 401
 
 
 @pytest.mark.identity_case("client certificate", "a foreign page's request, to which the browser adds it", "403")
