@@ -17,6 +17,7 @@ from torchgate import __version__
 from torchgate.access.build import build_access
 from torchgate.access.identity.authenticate import Authentication
 from torchgate.access.identity.refusals import RefusalLimiter
+from torchgate.access.neighbours import AccessNeighbours
 from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.secrets.live_secrets import LiveSecrets, SecretsMissing
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
@@ -51,6 +52,7 @@ from torchgate.telemetry.metrics import Metrics
 from torchgate.telemetry.request_log import RequestLog
 from torchgate.telemetry.signing_key import open_signer
 from torchgate.terminal import fail, note, say
+from torchgate.windows_here import windows_accounts
 
 _log = logging.getLogger("torchgate.app")
 ENGINE_STOP_S = 1.0
@@ -251,7 +253,7 @@ async def opened_access(
             configuration.access_settings(),
             development_tokens=tokens,
             on_lifecycle=life_cycle.note,
-            secrets=secrets,
+            neighbours=AccessNeighbours(secrets, windows_accounts()),
         )
     except ValueError as error:
         raise CannotStart(str(error)) from None

@@ -16,6 +16,7 @@ from torchgate.engine.checks import checks as engine_checks
 from torchgate.engine.share_checks import share_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.telemetry.checks import checks as telemetry_checks
+from torchgate.windows_here import windows_accounts
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
@@ -51,7 +52,7 @@ def _room_findings(
 ) -> Iterator[Finding]:
     yield from gate_checks(settings.gate)
     yield from development_checks(settings, environment)
-    yield from access_checks(configuration.access_settings())
+    yield from access_checks(configuration.access_settings(), windows_accounts())
     yield from engine_checks(
         settings.engine,
         settings.models,

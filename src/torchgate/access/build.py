@@ -15,15 +15,18 @@ from torchgate.access.identity.key_set import KeySet
 from torchgate.access.identity.key_sources import key_source
 from torchgate.access.identity.presented import Kind
 from torchgate.access.identity.token_principal import TokenPrincipals
+from torchgate.access.neighbours import AccessNeighbours
 from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.policy.hook import HookRunner, load_hook
 from torchgate.access.policy.roles import Roles
 from torchgate.access.policy.rules import Policy, make_policy, make_rule
-from torchgate.access.secrets.live_secrets import LiveSecrets
 from torchgate.access.settings import AccessSettings
 from torchgate.access.watched_files import WatchedFiles
+from torchgate.access.windows_build import WindowsIdentities, resolved_sids, windows_identities
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.clock import Clock, monotonic_s
+
+_ALONE = AccessNeighbours()
 
 
 def build_access(
@@ -33,7 +36,7 @@ def build_access(
     wall_clock: Callable[[], float] = time.time,
     development_tokens: Mapping[str, str] | None = None,
     on_lifecycle: Callable[[LifecycleEvent], None] | None = None,
-    secrets: LiveSecrets | None = None,
+    neighbours: AccessNeighbours = _ALONE,
 ) -> tuple[Authentication, Authorisation]:
     """Authentication and authorisation, ready to be asked.
 
@@ -48,7 +51,7 @@ def build_access(
             given only where development identities are allowed to exist (DESIGN 4.4), and ignored where
             `development.enabled` is false.
         on_lifecycle: is told when a file of keys or certificates was read again, or can't be.
-        secrets: those of `[secrets]`, started; None where there are none.
+        neighbours: what the rest of the server has for access.
 
     Raises:
         ValueError: the settings have mistakes; the sentence has all of them.
@@ -56,13 +59,18 @@ def build_access(
     mistakes = [str(finding) for finding in setting_checks(settings) if finding.severity == "error"]
     if mistakes:
         raise ValueError("The settings of access have mistakes:\n" + "\n".join(mistakes))
+    roles = Roles(settings.roles, resolved_sids(settings, neighbours.windows_accounts))
     hook, hook_digest = None, ""
     if settings.policy.hook is not None:
         function, hook_digest = load_hook(settings.policy.hook, settings.folder)
         hook = HookRunner(function, timeout_s=settings.policy.hook_timeout_s, threads=settings.policy.hook_threads)
     authorisation = Authorisation(build_policy(settings, hook_digest), hook, wall_clock)
     watched = WatchedFiles(settings, on_lifecycle or _nobody)
-    return _authentication(settings, clock, wall_clock, development_tokens or {}, watched), authorisation
+    windows = windows_identities(settings, neighbours.windows_accounts, roles=roles, clock=clock)
+    authentication = _authentication(
+        settings, (clock, wall_clock), development_tokens or {}, roles=roles, watched=watched, windows=windows
+    )
+    return authentication, authorisation
 
 
 def build_policy(settings: AccessSettings, hook_digest: str = "") -> Policy:
@@ -80,12 +88,14 @@ def build_policy(settings: AccessSettings, hook_digest: str = "") -> Policy:
 
 def _authentication(
     settings: AccessSettings,
-    clock: Clock,
-    wall_clock: Callable[[], float],
+    clocks: tuple[Clock, Callable[[], float]],
     development_tokens: Mapping[str, str],
+    *,
+    roles: Roles,
     watched: WatchedFiles,
+    windows: WindowsIdentities,
 ) -> Authentication:
-    roles = Roles(settings.roles)
+    clock, wall_clock = clocks
     identity = settings.identity
     issuers = [
         Issuer(
@@ -115,10 +125,10 @@ def _authentication(
         tokens,
         api_keys,
         development,
-        fresh=[*(issuer.keys for issuer in issuers), *watched.watches],
+        fresh=[*(issuer.keys for issuer in issuers), *watched.watches, *windows.threads],
         # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
         challenges=("Bearer",),
-        others=others,
+        others={**others, **windows.authenticators},
     )
 
 

@@ -10,14 +10,19 @@ from torchgate.access.identity.published_keys import KeysUnreadable, read_key_se
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
 from torchgate.access.policy.hook import load_hook
 from torchgate.access.policy.roles import RESERVED_WORDS, parse_member
+from torchgate.access.policy.windows_members import WINDOWS_WORDS, windows_member_mistake
 from torchgate.access.policy_settings import RuleSettings
 from torchgate.access.settings import AccessSettings
+from torchgate.access.windows_checks import uses_windows, windows_findings
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
+from torchgate.contract.windows_tokens import WindowsAccounts
 
 
-def checks(settings: AccessSettings) -> Iterator[Finding]:
+def checks(settings: AccessSettings, accounts: WindowsAccounts | None = None) -> Iterator[Finding]:
     """Everything that can be found without a network; the hook's module is imported.
+
+    With `accounts`, names of Windows users and groups are resolved, for which Windows may ask a domain controller.
 
     Each finding names its setting as `identity.oidc.0.issuer`; file and line are for the one who read the file.
     """
@@ -26,6 +31,7 @@ def checks(settings: AccessSettings) -> Iterator[Finding]:
     yield from _key_files(settings)
     yield from key_findings(settings)
     yield from authority_findings(settings)
+    yield from windows_findings(settings, accounts)
     yield from _unused(settings)
 
 
@@ -79,6 +85,8 @@ def _member_mistake(text: str, settings: AccessSettings, key_ids: frozenset[str]
         return "" if known else f"there is no API key {member.value!r}. {_nearest(member.value, sorted(key_ids))}"
     if (mistake := member_mistake(member, settings)) is not None:
         return mistake
+    if member.issuer in WINDOWS_WORDS and uses_windows(settings):
+        return windows_member_mistake(member)
     if member.issuer in RESERVED_WORDS:
         return f"{text!r} needs {RESERVED_WORDS[member.issuer]}, which are not configured here."
     names = [issuer.name for issuer in settings.identity.oidc]

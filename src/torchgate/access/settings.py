@@ -15,6 +15,7 @@ from torchgate.access.names import IssuerName, RoleName
 from torchgate.access.oidc_settings import OidcSettings, Text
 from torchgate.access.policy_settings import PolicySettings
 from torchgate.access.secrets.reference import parse_reference
+from torchgate.access.windows_settings import WindowsSettings
 from torchgate.contract.file_names import is_device_name
 from torchgate.contract.settings_file import SECRET_VALUE, Settings
 
@@ -58,6 +59,8 @@ class IdentitySettings(Settings):
     """API keys; those that `torchgate keys` makes stand in a file of their own."""
     api_keys_file: Path = Path("keys.toml")
     """Further API keys: what `torchgate keys` writes. Read again when it changes; it need not be there."""
+    windows: WindowsSettings = WindowsSettings()
+    """Windows identities."""
     refresh_s: Annotated[float, Field(ge=0.1, le=3600, strict=False)] = 2.0
     """Seconds between looks at the files of keys and certificates: how soon a revoked key stops counting."""
     certificates: tuple[CertificateSettings, ...] = ()

@@ -12,6 +12,7 @@ from torchgate.access.identity.api_key import ApiKeys
 from torchgate.access.identity.bearer_token import BearerTokens, TwoCredentials
 from torchgate.access.identity.development import TOKEN_PREFIX, DevelopmentTokens
 from torchgate.access.identity.key_set import IssuerStatus, KeySet
+from torchgate.access.identity.lookup_thread import LookupThread
 from torchgate.access.identity.presented import Kind, Presented
 from torchgate.access.identity.rejection import reject
 from torchgate.contract.errors import InvalidRequest, NoCredential, RejectedCredential
@@ -41,7 +42,7 @@ class Authentication:
         tokens: bearer tokens.
         api_keys: API keys.
         development: development tokens; false where they don't count.
-        fresh: what is kept fresh between start and stop: the issuers' keys, and files that count while the server runs.
+        fresh: what is kept fresh between start and stop: issuers' keys, files that count, look-ups.
         challenges: schemes that exist here, for WWW-Authenticate.
         others: the authenticators of further kinds of credentials, by kind.
     """
@@ -52,7 +53,7 @@ class Authentication:
         api_keys: ApiKeys,
         development: DevelopmentTokens,
         *,
-        fresh: Sequence[KeySet | FileWatch],
+        fresh: Sequence[KeySet | FileWatch | LookupThread],
         challenges: tuple[str, ...],
         others: Mapping[Kind, Authenticator] = MappingProxyType({}),
     ) -> None:

@@ -12,6 +12,7 @@ Everything after the kind is taken byte for byte, so that `entra:group:a:b` is t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -83,25 +84,33 @@ class Roles:
 
     Args:
         members: role → members, in the grammar above.
+        sids: member with a Windows name → its SID, resolved when the settings were loaded.
 
     Raises:
         ValueError: a member is not in the grammar.
     """
 
-    def __init__(self, members: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, members: Mapping[str, Sequence[str]], sids: Mapping[str, str] = MappingProxyType({})) -> None:
         by_mark: dict[str, set[str]] = {}
         by_group_issuer: dict[str, set[str]] = {}
         claims: dict[str, dict[str, Member]] = {}
         for role, texts in members.items():
             for member in map(parse_member, texts):
-                by_mark.setdefault(member.mark, set()).add(role)
-                if "group" in (member.kind, member.issuer):
+                mark = f"sid:{sids[member.mark]}" if member.mark in sids else member.mark
+                by_mark.setdefault(mark, set()).add(role)
+                if member.issuer in ("sid", "group"):  # a SID may be a group's
+                    by_group_issuer.setdefault("windows", set()).add(role)
+                elif member.kind == "group":
                     by_group_issuer.setdefault(member.issuer, set()).add(role)
                 if member.kind == "claim":
                     claims.setdefault(member.issuer, {})[member.mark] = member
         self._roles_of_mark = {mark: frozenset(roles) for mark, roles in by_mark.items()}
         self._group_roles_of_issuer = {issuer: frozenset(roles) for issuer, roles in by_group_issuer.items()}
         self._claims_of_issuer = {issuer: tuple(found.values()) for issuer, found in claims.items()}
+
+    def sids(self) -> frozenset[str]:
+        """The SIDs that are members of some role."""
+        return frozenset(mark.removeprefix("sid:") for mark in self._roles_of_mark if mark.startswith("sid:"))
 
     def claim_members(self, issuer: str) -> tuple[Member, ...]:
         """The claims of this issuer that some role asks for: only these need to become marks."""
