@@ -16,6 +16,7 @@ from typing import Any
 from torchgate import __version__
 from torchgate.access.build import build_access
 from torchgate.access.identity.authenticate import Authentication
+from torchgate.access.identity.protected_resource import resource_document
 from torchgate.access.identity.refusals import RefusalLimiter
 from torchgate.access.neighbours import AccessNeighbours
 from torchgate.access.policy.authorise import Authorisation
@@ -151,6 +152,7 @@ async def served_over_http(
             server_version=__version__,
             clock=monotonic_s,
             wall_clock=time.time,
+            resource_metadata=resource_document(settings.identity.resource, settings.identity.oidc),
         )
         await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
 

@@ -14,6 +14,7 @@ from torchgate.access.identity.development import DevelopmentTokens
 from torchgate.access.identity.key_set import KeySet
 from torchgate.access.identity.key_sources import key_source
 from torchgate.access.identity.presented import Kind
+from torchgate.access.identity.protected_resource import bearer_challenge
 from torchgate.access.identity.token_principal import TokenPrincipals
 from torchgate.access.neighbours import AccessNeighbours
 from torchgate.access.policy.authorise import Authorisation
@@ -127,7 +128,7 @@ def _authentication(
         development,
         fresh=[*(issuer.keys for issuer in issuers), *watched.watches, *windows.threads],
         # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
-        challenges=("Bearer",),
+        challenges=(bearer_challenge(identity.resource),),
         others={**others, **windows.authenticators},
     )
 

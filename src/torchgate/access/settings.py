@@ -14,6 +14,7 @@ from torchgate.access.certificate_settings import CertificateSettings, PathPrefi
 from torchgate.access.names import IssuerName, RoleName
 from torchgate.access.oidc_settings import OidcSettings, Text
 from torchgate.access.policy_settings import PolicySettings
+from torchgate.access.resource_settings import ResourceSettings
 from torchgate.access.secrets.reference import parse_reference
 from torchgate.access.windows_settings import WindowsSettings
 from torchgate.contract.file_names import is_device_name
@@ -73,6 +74,8 @@ class IdentitySettings(Settings):
     """Verified tokens that are remembered until they expire."""
     refusals: RefusalSettings = RefusalSettings()
     """Limits on refused credentials."""
+    resource: ResourceSettings | None = None
+    """What clients may learn of this server without a credential; absent: nothing."""
 
 
 class DevelopmentIdentity(Settings):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+import msgspec
+
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource
 from torchgate.contract.errors import Forbidden, UnknownModel
@@ -16,6 +18,11 @@ from torchgate.gate.trace_context import parse_traceparent
 
 MAX_PATH_CHARACTERS = 512  # of a record (contract.audit_event)
 MAX_NAME_CHARACTERS = 128
+GROUPS_UNKNOWN = (
+    "Its credential leaves its groups out: denials on groups apply, and grants on groups don't. Give roles by "
+    "something else (Entra: app roles), or have its groups looked up."
+)
+"""For the record alone: what to do about a denial that groups may have decided."""
 
 NAME = re.compile(r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """Names of models and versions; any other is not even looked up. Source: the class of CVE-2025-23316; DESIGN 5."""
@@ -154,8 +161,11 @@ class Exchange:
         principal, action = self.principal, self.action
         if principal is None or action is None:
             raise Forbidden("This principal may not do this here.", detail="nobody was authenticated")
-        self.decision = await self.services.authorisation.authorise(principal, action, resource, facts)
-        return self.decision
+        decision = await self.services.authorisation.authorise(principal, action, resource, facts)
+        if not decision.allowed and not principal.groups_known:
+            decision = msgspec.structs.replace(decision, reason=f"{decision.reason} {GROUPS_UNKNOWN}")
+        self.decision = decision
+        return decision
 
 
 def _client_request_id(value: bytes | None) -> str:

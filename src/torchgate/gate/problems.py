@@ -73,7 +73,7 @@ def problem_response(problem: TorchgateError, request_id: str, challenges: Seque
     """The answer to a failed request.
 
     Args:
-        challenges: authentication schemes of this server, for WWW-Authenticate.
+        challenges: authentication schemes of this server, for WWW-Authenticate; own parameters follow after one space.
     """
     code = problem.code if problem.code in STATUSES else "internal_error"
     status = STATUSES[code]
@@ -118,10 +118,11 @@ def _challenges(problem: TorchgateError, schemes: Sequence[str]) -> list[tuple[b
         attributes = ', error="insufficient_scope"'
     else:
         attributes = ""
-    return [
-        (
-            b"www-authenticate",
-            f'{scheme} realm="torchgate"{attributes if scheme.lower() == "bearer" else ""}'.encode("ascii"),
-        )
-        for scheme in (schemes or ("Bearer",))
-    ]
+    return [(b"www-authenticate", _challenge(scheme, attributes)) for scheme in (schemes or ("Bearer",))]
+
+
+def _challenge(scheme: str, attributes: str) -> bytes:
+    """One challenge; what class of thing was wrong is a matter of the scheme Bearer."""
+    name, _, own = scheme.partition(" ")
+    said = attributes if name.lower() == "bearer" else ""
+    return f'{name} realm="torchgate"{said}{f", {own}" if own else ""}'.encode("ascii")

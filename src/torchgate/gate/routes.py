@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from torchgate.access.identity.protected_resource import WELL_KNOWN
 from torchgate.contract.decision import Action
 from torchgate.gate.cancellation import CANCEL_PATTERN, cancel
 from torchgate.gate.exchange import Exchange
@@ -22,6 +23,7 @@ from torchgate.gate.server_answers import (
     not_offered,
     ready,
     repository_index,
+    resource_metadata,
     server_metadata,
     whoami,
 )
@@ -38,6 +40,8 @@ def _server_routes() -> tuple[Route, ...]:
         Route(
             "GET", "/v2/health/ready", None, ready, "Whether every model is ready or failed, and audit can be written."
         ),
+        Route("GET", WELL_KNOWN, None, resource_metadata, "Identity providers of this server (RFC 9728), if told."),
+        Route("GET", WELL_KNOWN + "/{rest}", None, resource_metadata, "The same, for an address with a path."),
         Route("GET", "/v2", Action.DESCRIBE, server_metadata, "Server metadata."),
         Route("GET", "/v2/models", Action.DESCRIBE, model_names, "Names of the models that the caller may read."),
         Route("GET", "/v2/models/stats", Action.DESCRIBE, all_statistics, "Statistics of all readable models."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from torchgate.contract.errors import InvalidRequest, Unsupported
+from torchgate.contract.errors import InvalidRequest, UnknownPath, Unsupported
 from torchgate.contract.inference import ModelDescription
 from torchgate.contract.worker_limits import Enforcement
 from torchgate.gate.exchange import Exchange
@@ -48,6 +48,14 @@ async def ready(exchange: Exchange) -> HttpResponse:
     else:
         return json_response(200, b'{"ready":true}')
     return json_response(503, orjson.dumps({"ready": False, "error": f"Not ready: {reason}."}), "unavailable")
+
+
+async def resource_metadata(exchange: Exchange) -> HttpResponse:
+    """Where clients get tokens for this server, from its settings alone; like no such path where those say nothing."""
+    document = exchange.services.resource_metadata
+    if document is None:
+        raise UnknownPath("Not Found: this server has no such path. See /openapi.json.")
+    return json_response(200, document)
 
 
 async def server_metadata(exchange: Exchange) -> HttpResponse:

@@ -33,7 +33,7 @@ class Authenticates(Protocol):
         ...
 
     def challenges(self) -> tuple[str, ...]:
-        """Schemes that exist here."""
+        """Schemes that exist here, each with parameters of its own, if any, after one space."""
         ...
 
 
@@ -68,6 +68,7 @@ class GateServices:
         render_metrics: body and content type of /metrics.
         server_version: of this package, for metadata.
         clock: seconds, monotonic; wall_clock: Unix seconds.
+        resource_metadata: what clients may learn without a credential, as JSON (RFC 9728), or None.
     """
 
     settings: GateSettings
@@ -82,3 +83,4 @@ class GateServices:
     server_version: str
     clock: Clock
     wall_clock: Callable[[], float] = field(repr=False)
+    resource_metadata: bytes | None = None

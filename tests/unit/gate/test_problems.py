@@ -80,6 +80,20 @@ def test_challenges_are_those_of_rfc_6750() -> None:
     assert b'error="invalid_request"' in challenge(gate_errors.MalformedCredential("x"))
 
 
+def test_a_challenge_has_its_own_parameters_last() -> None:
+    """Only the scheme Bearer says what class of thing was wrong."""
+    schemes = ('Bearer resource_metadata="https://a.example/x"', "Negotiate")
+    found = [value for name, value in problem_response(errors.RejectedCredential("x"), "7" * 32, schemes).headers
+             if name == b"www-authenticate"]  # fmt: skip
+    assert found == [
+        (
+            b'Bearer realm="torchgate", error="invalid_token", error_description="The credential was refused", '
+            b'resource_metadata="https://a.example/x"'
+        ),
+        b'Negotiate realm="torchgate"',
+    ]
+
+
 def test_what_nobody_foresaw_says_only_where_to_look() -> None:
     """A request id, and nothing of the exception."""
     document = json.loads(internal_response("7" * 32).body)

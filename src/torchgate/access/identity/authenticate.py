@@ -75,7 +75,7 @@ class Authentication:
         await asyncio.gather(*(each.stop() for each in self._fresh))
 
     def challenges(self) -> tuple[str, ...]:
-        """The schemes of WWW-Authenticate that a caller could use here, e.g. `("Bearer",)`."""
+        """The schemes of WWW-Authenticate that a caller could use here, e.g. `("Bearer",)`; with parameters, if any."""
         return self._challenges
 
     def issuers(self) -> tuple[IssuerStatus, ...]:
