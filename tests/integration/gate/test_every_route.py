@@ -30,6 +30,9 @@ sha256 = "{STRANGER.sha256}"
 
 [identity.refusals]
 burst = 10000
+
+[identity.resource]
+url = "https://models.example"
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from torchgate.access.identity.protected_resource import WELL_KNOWN
 from torchgate.contract.errors import InvalidRequest, MethodNotAllowed, UnknownPath
 from torchgate.gate.request_path import decode_path
 from torchgate.gate.routes import route_table
@@ -23,10 +24,10 @@ def test_every_route_of_the_table_is_found_by_its_pattern(route) -> None:  # typ
     )
 
 
-def test_two_routes_alone_are_public() -> None:
+def test_health_and_the_servers_own_description_alone_are_public() -> None:
     """The list of what answers without a credential; whoever adds to it changes this line."""
     public = {route.pattern for route in TABLE.routes if route.is_public}
-    assert public == {"/v2/health/live", "/v2/health/ready"}
+    assert public == {"/v2/health/live", "/v2/health/ready", WELL_KNOWN, f"{WELL_KNOWN}/{{rest}}"}
 
 
 @pytest.mark.parametrize(
