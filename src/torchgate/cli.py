@@ -384,3 +384,6 @@ def _of_server(command: argparse.ArgumentParser, *, has_project: bool = True) ->
     who.add_argument("--token", help="with this bearer token (others on this machine may see it)")
     who.add_argument("--key-file", type=Path, metavar="FILE", help="with the API key in this file")
     who.add_argument("--key", help="with this API key (others on this machine may see it)")
+    who.add_argument("--certificate", type=Path, metavar="FILE", help="with this client certificate (PEM), by https")
+    command.add_argument("--certificate-key", type=Path, metavar="FILE", help="its private key, if not in its file")
+    command.add_argument("--ca-file", type=Path, metavar="FILE", help="authorities that the server's certificate has")

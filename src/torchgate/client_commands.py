@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import os
+import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -279,13 +280,30 @@ def _client(parsed: argparse.Namespace) -> tuple[GateClient, str]:
     key = parsed.key or (_file(parsed.key_file).strip() if parsed.key_file is not None else None)
     url = parsed.url or running_server(_state_folder(parsed)).url
     try:
-        client = GateClient(url, token=token, key=key, timeout_s=parsed.timeout_s)
+        client = GateClient(url, token=token, key=key, timeout_s=parsed.timeout_s, tls=_tls(parsed))
         parts = urlsplit(url)
     except ValueError as error:
         raise InputError(f"{error}.") from None
     if (token or key) and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         note(f"torchgate: warning: the credential travels unencrypted to {parts.hostname}; use https.")
     return client, url
+
+
+def _tls(parsed: argparse.Namespace) -> ssl.SSLContext:
+    """For https: whom to believe that it is the server, and the certificate that we show it."""
+    try:
+        context = ssl.create_default_context(cafile=parsed.ca_file)
+    except OSError as error:
+        raise InputError(f"{parsed.ca_file} holds no certificates in PEM: {error.strerror or error}.") from None
+    if parsed.certificate is not None:
+        try:
+            context.load_cert_chain(parsed.certificate, parsed.certificate_key)
+        except OSError as error:
+            raise InputError(
+                f"{parsed.certificate} and its private key can't be used: {error.strerror or error}. Both are PEM; the "
+                "key stands in the same file, or in --certificate-key."
+            ) from None
+    return context
 
 
 def _token(parsed: argparse.Namespace) -> str | None:

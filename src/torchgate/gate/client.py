@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,12 +38,21 @@ class GateClient:
         url: `http://host:port`, maybe with a path where the gate is mounted.
         token: bearer token; key: API key; at most one of them.
         timeout_s: of connecting and of each wait for bytes.
+        tls: for https; None: the system's authorities.
 
     Raises:
         ValueError: the URL is none, or both credentials are given.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, key: str | None = None, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is not a URL like http://127.0.0.1:8080")
@@ -51,6 +61,7 @@ class GateClient:
         self._is_tls = parts.scheme == "https"
         self._host, self._port, self._root = parts.hostname, parts.port, parts.path.rstrip("/")
         self._timeout_s = timeout_s
+        self._tls = tls
         self._headers = {"Accept": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -132,8 +143,11 @@ class GateClient:
         Raises:
             OSError: as predict.
         """
-        kind = http.client.HTTPSConnection if self._is_tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=self._timeout_s)
+        connection: http.client.HTTPConnection
+        if self._is_tls:
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_s, context=self._tls)
+        else:
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
         try:
             payload = None if body is None else json.dumps(body).encode("utf-8")
             headers = {**self._headers, **(more or {})}
