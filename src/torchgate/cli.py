@@ -151,6 +151,12 @@ def _models_change(parsed: argparse.Namespace) -> int:
     return change_model(parsed)
 
 
+def _policy_in_force(parsed: argparse.Namespace) -> int:
+    from torchgate.client_commands import policy_in_force
+
+    return policy_in_force(parsed)
+
+
 def _policy_explain(parsed: argparse.Namespace) -> int:
     from torchgate.policy_commands import explain_policy
 
@@ -234,7 +240,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--explain", action="store_true", help="also list each setting: value, origin, default")
     _predict_arguments(_command(commands, "predict", _predict, "ask a model of a running server"))
     _models_arguments(_group(commands, "models", "the models of a project or a running server"))
-    _policy_arguments(_group(commands, "policy", "who may do what"))
+    policy = _group(commands, "policy", "who may do what")
+    _policy_arguments(policy)
+    _policy_server_arguments(policy)
     _audit_arguments(_group(commands, "audit", "the audit trail"))
     _keys_arguments(_group(commands, "keys", "API keys"))
     return parser
@@ -333,6 +341,19 @@ def _keys_arguments(keys: argparse._SubParsersAction[argparse.ArgumentParser]) -
     revoke = _command(keys, "revoke", _keys_revoke, "take an API key out of service; a running server obeys at once")
     revoke.add_argument("id", metavar="ID", help="of the key")
     _of_project(revoke, has_project=False)
+
+
+def _policy_server_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    texts = {
+        "status": "which policy a running server goes by, and what is wrong with it",
+        "reload": "have a running server read its policy, roles and hook again",
+    }
+    for verb, text in texts.items():
+        command = _command(policy, verb, _policy_in_force, text)
+        command.set_defaults(verb=verb)
+        _of_server(command)
+        command.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
+        command.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the answer (60)")
 
 
 def _audit_arguments(audit: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

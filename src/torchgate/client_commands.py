@@ -115,6 +115,29 @@ def limit_line(limit: Mapping[str, Any]) -> str:
     return f"{limit.get('limit', '?')} {shown} {f'by {by}' if by else 'NOT ENFORCED'}{f' ({note})' if note else ''}"
 
 
+def policy_in_force(parsed: argparse.Namespace) -> int:
+    """Print which policy a running server goes by, or have it read its files again; 1 where something is wrong."""
+    try:
+        client, url = _client(parsed)
+        if parsed.verb == "reload":
+            found = _accepted(lambda: client.request("POST", "/v2/policy/reload"), url)
+        else:
+            found = _accepted(lambda: client.request("GET", "/v2/policy"), url)
+    except (ProjectError, InputError, Refused) as error:
+        return fail(str(error))
+    if not isinstance(found, dict) or "version" not in found:
+        return fail("the server's answer says of no policy. Is it Torchgate that listens there?")
+    if parsed.json:
+        say(json.dumps(found, ensure_ascii=False))
+    else:
+        say(f"policy {found['version']} is in force.")
+        for name in found.get("waits_for_restart", ()):
+            say(f"  {name}: its change counts after a restart.")
+        for trouble in found.get("troubles", ()):
+            note(f"  AMBER: {trouble}")
+    return 1 if found.get("troubles") else 0
+
+
 def _quota_line(use: Mapping[str, Any]) -> str:
     """One limit of one quota, for people."""
     shared = ", shared by all" if use.get("holder") == SHARED else ""

@@ -10,16 +10,15 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torchgate import __version__
 from torchgate.access.build import build_access
-from torchgate.access.identity.authenticate import Authentication
 from torchgate.access.identity.protected_resource import resource_document
 from torchgate.access.identity.refusals import RefusalLimiter
 from torchgate.access.neighbours import AccessNeighbours
-from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.secrets.live_secrets import LiveSecrets, SecretsMissing
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.audit_event import RequestEvent
@@ -27,25 +26,25 @@ from torchgate.contract.clock import monotonic_s
 from torchgate.contract.inference import Engine, ModelDescription
 from torchgate.contract.local_pipes import LocalPipes
 from torchgate.contract.os_services import Children, PrivateFolders, Sections
-from torchgate.development import development_checks, new_tokens
+from torchgate.development import new_tokens
 from torchgate.engine.catalog import read_catalog, read_model
 from torchgate.engine.local_workers import LocalWorkers
-from torchgate.engine.quota_checks import quota_checks
 from torchgate.engine.quotas import Quotas
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.certificate_paths import CertificatePaths
-from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import host_and_port
 from torchgate.life_cycle import LifeCycle
 from torchgate.own_tls import OwnTls
+from torchgate.policy_reload import Access, Build, PolicyReload
 from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
 from torchgate.secret_places import kept_secrets, private_files
+from torchgate.start_checks import start_mistakes
 from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.audit_trail import AuditTrail
 from torchgate.telemetry.log_setup import set_up_logging
@@ -74,15 +73,7 @@ def run_command(path: Path, flags: Sequence[str], main: Main) -> int:
     Process: the main thread.
     """
     configuration = read_configuration(path, os.environ, flags)
-    findings = list(configuration.findings)
-    if configuration.settings is not None:
-        settings = configuration.settings
-        found = (
-            *gate_checks(settings.gate),
-            *development_checks(settings, os.environ),
-            *quota_checks(settings.quotas, settings.role_names),
-        )
-        findings += (configuration.locate(finding) for finding in found if finding.severity == "error")
+    findings = tuple(start_mistakes(configuration, os.environ))
     if findings or configuration.settings is None:
         for finding in findings:
             note(str(finding))
@@ -134,17 +125,19 @@ async def served_over_http(
     async with AsyncExitStack() as running:
         tokens = new_tokens(settings)
         secrets = await running.enter_async_context(opened_secrets(configuration, settings, life_cycle))
-        authentication, authorisation = await running.enter_async_context(
-            opened_access(configuration, tokens, life_cycle, secrets)
-        )
+        neighbours = AccessNeighbours(secrets, windows_accounts())
+        build = partial(build_access, development_tokens=tokens, on_lifecycle=life_cycle.note, neighbours=neighbours)
+        access = await opened_access(configuration, build)
+        policy = PolicyReload(configuration, access, build, audit)
+        running.push_async_callback(policy.stop)
         refusals = _refusals(settings)
-        metrics = Metrics(engine.models, audit.statistics, version=__version__)
+        metrics = Metrics(engine.models, audit.statistics, policy=policy.status, version=__version__)
         services = GateServices(
             settings=settings.gate,
             front_door=_front_door(settings),
             engine=engine,
-            authentication=authentication,
-            authorisation=authorisation,
+            authentication=access[0],
+            authorisation=access[1],
             refusals=refusals,
             audit=audit,
             on_request=_recorder(RequestLog(), metrics),
@@ -153,14 +146,17 @@ async def served_over_http(
             clock=monotonic_s,
             wall_clock=time.time,
             resource_metadata=resource_document(settings.identity.resource, settings.identity.oidc),
+            policy=policy,
         )
+        app = GateApp(services)
         await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
+        await running.enter_async_context(policy.watching(app.change_access))
 
         @asynccontextmanager
         async def open_door() -> AsyncIterator[None]:
             async with AsyncExitStack() as door:
                 tls = await door.enter_async_context(opened_tls(settings, secrets, life_cycle))
-                server = HttpServer(GateApp(services), settings.gate, tls=tls)
+                server = HttpServer(app, settings.gate, tls=tls)
                 await started(server, settings)
                 door.push_async_callback(server.stop, settings.gate.drain_s)
                 door.enter_context(announced(settings, server.port, tokens, private_folders))
@@ -245,26 +241,14 @@ async def opened_secrets(
         yield secrets
 
 
-@asynccontextmanager
-async def opened_access(
-    configuration: Configuration, tokens: Mapping[str, str], life_cycle: LifeCycle, secrets: LiveSecrets
-) -> AsyncIterator[tuple[Authentication, Authorisation]]:
-    """Who is asking, and what they may; without either there is no server."""
+async def opened_access(configuration: Configuration, build: Build) -> Access:
+    """Who is asking, and what they may, started; without either there is no server."""
     try:
-        authentication, authorisation = build_access(
-            configuration.access_settings(),
-            development_tokens=tokens,
-            on_lifecycle=life_cycle.note,
-            neighbours=AccessNeighbours(secrets, windows_accounts()),
-        )
+        authentication, authorisation = build(configuration.access_settings())
     except ValueError as error:
         raise CannotStart(str(error)) from None
     await authentication.start()
-    try:
-        yield authentication, authorisation
-    finally:
-        await authentication.stop()
-        authorisation.stop()
+    return authentication, authorisation
 
 
 @asynccontextmanager

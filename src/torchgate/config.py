@@ -108,6 +108,7 @@ class Configuration(msgspec.Struct, frozen=True):
         findings: the mistakes, all of them.
         lines: of the file.
         origins: place → `environment variable …` or `--set`, for what does not come from the file.
+        flags: that it was read with.
     """
 
     file: Path
@@ -115,6 +116,7 @@ class Configuration(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     lines: Mapping[Place, int]
     origins: Mapping[Place, str]
+    flags: tuple[str, ...] = ()
 
     def locate(self, finding: Finding) -> Finding:
         """A room's finding with file and line, where it names a setting and no file."""
@@ -174,7 +176,7 @@ def read_configuration(
     findings += [_with_origin(mistake, origins) for mistake in mistakes if mistake.setting not in secret_settings]
     if findings or settings is None:
         return Configuration(file, None, tuple(findings), lines, origins)
-    return Configuration(file, _absolute(settings, file.parent), (), lines, origins)
+    return Configuration(file, _absolute(settings, file.parent), (), lines, origins, tuple(flags))
 
 
 def explain(configuration: Configuration) -> Iterator[Explained]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torchgate.access.identity.presented import Presented
-from torchgate.contract.audit_event import AuditEvent, RefusalsEvent, RequestEvent
+from torchgate.contract.audit_event import AuditEvent, PolicyEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
 from torchgate.contract.errors import AuditUnavailable, IssuerUnavailable, NoCredential, RejectedCredential
 from torchgate.contract.principal import Principal
@@ -85,6 +85,7 @@ class RememberingAudit:
     """Keeps events, or refuses them."""
 
     events: list[RequestEvent] = field(default_factory=list)
+    policies: list[PolicyEvent] = field(default_factory=list)
     is_available: bool = True
     failure: Exception | None = None
 
@@ -96,3 +97,5 @@ class RememberingAudit:
             raise AuditUnavailable("the disk is full")
         if isinstance(event, RequestEvent):
             self.events.append(event)
+        elif isinstance(event, PolicyEvent):
+            self.policies.append(event)

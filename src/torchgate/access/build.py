@@ -42,7 +42,8 @@ def build_access(
     """Authentication and authorisation, ready to be asked.
 
     `await authentication.start()` begins to read the issuers' keys; at the end, `await authentication.stop()` and
-    `authorisation.stop()`. A reload is a new pair: nothing that was remembered outlives the settings it came from.
+    `authorisation.stop()`. A reload is a new pair, which may `inherit` issuers' keys and the hook: nothing that was
+    remembered outlives the settings it came from.
 
     Args:
         settings: as read.
@@ -64,7 +65,8 @@ def build_access(
     hook, hook_digest = None, ""
     if settings.policy.hook is not None:
         function, hook_digest = load_hook(settings.policy.hook, settings.folder)
-        hook = HookRunner(function, timeout_s=settings.policy.hook_timeout_s, threads=settings.policy.hook_threads)
+        limits = (settings.policy.hook_timeout_s, settings.policy.hook_threads)
+        hook = HookRunner(function, timeout_s=limits[0], threads=limits[1], origin=hook_digest)
     authorisation = Authorisation(build_policy(settings, hook_digest), hook, wall_clock)
     watched = WatchedFiles(settings, on_lifecycle or _nobody)
     windows = windows_identities(settings, neighbours.windows_accounts, roles=roles, clock=clock)

@@ -89,4 +89,24 @@ class LifecycleEvent(msgspec.Struct, frozen=True):
     sentence: str
 
 
-AuditEvent = RequestEvent | RefusalsEvent | LifecycleEvent
+class PolicyEvent(msgspec.Struct, frozen=True):
+    """Another policy came into force, or was refused.
+
+    Args:
+        at: Unix seconds.
+        version: of the policy that was in force before; empty at the server's start.
+        new_version: of the one that is in force from now on; the same as before where it was refused.
+        sentence: what happened, and why.
+        principal: who asked for it; None where the file was changed.
+        is_refused: whether the change was refused.
+    """
+
+    at: float
+    version: str
+    new_version: str
+    sentence: str
+    principal: Principal | None = None
+    is_refused: bool = False
+
+
+AuditEvent = RequestEvent | RefusalsEvent | LifecycleEvent | PolicyEvent

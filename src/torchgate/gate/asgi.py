@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any
 
 from torchgate.contract.errors import Cancelled, InvalidRequest
 from torchgate.gate.http_message import Disconnect, HttpRequest, RequestHeaders
+from torchgate.gate.reign import Reign
 from torchgate.gate.request_way import RequestWay
 from torchgate.gate.routes import route_table
-from torchgate.gate.services import GateServices
+from torchgate.gate.services import Authenticates, Authorises, GateServices
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,7 +36,13 @@ class GateApp:
     """
 
     def __init__(self, services: GateServices) -> None:
+        self._services = services
         self._way = RequestWay(services, route_table())
+
+    def change_access(self, authentication: Authenticates, authorisation: Authorises) -> Reign:
+        """Let each request from now on be examined by these; the reign of those before, which ends with its last."""
+        self._services = replace(self._services, authentication=authentication, authorisation=authorisation)
+        return self._way.change(self._services)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""

@@ -34,6 +34,7 @@ from torchgate.gate.inference_answer import compress, encode_answer
 from torchgate.gate.limits import deadline_at, drain_refused, header_timeout_s
 from torchgate.gate.open_inference import DecodedRequest, decode_request
 from torchgate.gate.problems import internal_response, problem_response
+from torchgate.gate.reign import Reign
 from torchgate.gate.route import RouteTable
 from torchgate.gate.services import GateServices
 
@@ -47,12 +48,22 @@ class RequestWay:
     """Takes each request along the way; knows no server's types."""
 
     def __init__(self, services: GateServices, routes: RouteTable) -> None:
-        self._services = services
+        self._reign = Reign(services)
         self._routes = routes
+
+    def change(self, services: GateServices) -> Reign:
+        """Let each request from now on have these services; the reign that ends, whose requests keep theirs."""
+        ended, self._reign = self._reign, Reign(services)
+        ended.end()
+        return ended
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """The one answer to a request, its record written."""
-        exchange = Exchange(self._services, request)
+        with self._reign as services:
+            return await self._answer(Exchange(services, request))
+
+    async def _answer(self, exchange: Exchange) -> HttpResponse:
+        request = exchange.request
         try:
             response = await self._pass(exchange)
         except TorchgateError as problem:
@@ -63,12 +74,12 @@ class RequestWay:
         response = await self._settle(exchange, response)
         if not request.body.is_complete:
             response.closes = response.code in NOT_DRAINED or not await drain_refused(
-                request, self._services.settings.refusal_drain_bytes
+                request, exchange.services.settings.refusal_drain_bytes
             )
         return response
 
     async def _pass(self, exchange: Exchange) -> HttpResponse:
-        services, request = self._services, exchange.request
+        services, request = exchange.services, exchange.request
         match = self._routes.match(request.method, request.raw_path)
         exchange.path, exchange.is_public = match.path, match.is_public
         exchange.model_name, exchange.version = match.model, match.version
@@ -77,7 +88,7 @@ class RequestWay:
             exchange.action = route.action
         services.front_door.examine(request)
         if not match.is_public:
-            exchange.principal = await self._authenticate(services.front_door.presented(request))
+            exchange.principal = await self._authenticate(services, services.front_door.presented(request))
         if route is None:
             raise match.problem or UnknownModel("Not Found.")
         if route.names_model:
@@ -86,8 +97,8 @@ class RequestWay:
             await exchange.authorise(Resource())
         return await route.handler(exchange)
 
-    async def _authenticate(self, presented: Presented) -> Principal:
-        authentication = self._services.authentication
+    async def _authenticate(self, services: GateServices, presented: Presented) -> Principal:
+        authentication = services.authentication
         return authentication.cached(presented) or await authentication.authenticate(presented)
 
     def _refuse(self, exchange: Exchange, problem: TorchgateError) -> HttpResponse:
@@ -95,7 +106,7 @@ class RequestWay:
             exchange.credential_reason = problem.detail or problem.code
         if problem.detail:
             _log.debug("Request %s: %s (%s)", exchange.request_id, problem.code, problem.detail)
-        return problem_response(problem, exchange.request_id, self._services.authentication.challenges())
+        return problem_response(problem, exchange.request_id, exchange.services.authentication.challenges())
 
     async def _settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
         """Write the record, or give up the answer: nothing leaves that is not written."""
@@ -103,20 +114,20 @@ class RequestWay:
         event = exchange.event(response)
         if not exchange.is_public and self._is_audited(exchange, response):
             try:
-                await self._services.audit.write(event)
+                await exchange.services.audit.write(event)
             except Exception as failure:  # fail closed, whatever the sink's trouble is  # noqa: BLE001
                 response, event = self._unaudited(exchange, event, failure)
         elif not exchange.is_public and response.code != "issuer_unavailable":
             response, event = self._counted(exchange, event)
         try:
-            self._services.on_request(event)
+            exchange.services.on_request(event)
         except Exception:  # noqa: BLE001 - the trail has it; a failing log or counter is no reason to keep an answer
             _log.exception("A listener failed on request %s.", exchange.request_id)
         return response
 
     def _is_audited(self, exchange: Exchange, response: HttpResponse) -> bool:
         """Refusals before anybody is known are limited by address; beyond, they are counted."""
-        return exchange.principal is not None or self._services.refusals.take(exchange.request.peer)
+        return exchange.principal is not None or exchange.services.refusals.take(exchange.request.peer)
 
     def _counted(self, exchange: Exchange, event: RequestEvent) -> tuple[HttpResponse, RequestEvent]:
         problem = TooManyRefusals("Too many refused requests came from this address; wait.", retry_after_s=10.0)

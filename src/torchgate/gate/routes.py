@@ -11,6 +11,7 @@ from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
 from torchgate.gate.model_answers import model_config, model_metadata, model_ready, model_statistics
 from torchgate.gate.openapi import openapi_document
+from torchgate.gate.policy_answers import policy_reload, policy_status
 from torchgate.gate.quota_answers import all_quotas, own_quotas
 from torchgate.gate.repository_changes import load, unload
 from torchgate.gate.request_way import infer
@@ -49,6 +50,8 @@ def _server_routes() -> tuple[Route, ...]:
         Route("POST", CANCEL_PATTERN, Action.CANCEL, cancel, "Take back the caller's own requests of this id."),
         Route("GET", "/v2/quotas", Action.IDENTIFY, own_quotas, "What the caller has used of its own quotas."),
         Route("GET", "/v2/quotas/all", Action.METRICS, all_quotas, "What everybody has used of theirs."),
+        Route("GET", "/v2/policy", Action.ADMIN, policy_status, "Which policy is in force, and whether all is well."),
+        Route("POST", "/v2/policy/reload", Action.ADMIN, policy_reload, "Put in force what the files say now."),
         Route("GET", "/metrics", Action.METRICS, metrics, "Metrics for Prometheus."),
         Route("GET", "/whoami", Action.IDENTIFY, whoami, "Who the caller is, as policy sees it."),
         Route("GET", "/openapi.json", Action.DESCRIBE, _openapi, "This description."),

@@ -12,6 +12,7 @@ from torchgate.contract.audit_sink import AuditSink
 from torchgate.contract.clock import Clock
 from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
 from torchgate.contract.inference import Engine
+from torchgate.contract.policy_status import KeepsPolicy
 from torchgate.contract.principal import Principal
 from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.settings import GateSettings
@@ -69,6 +70,7 @@ class GateServices:
         server_version: of this package, for metadata.
         clock: seconds, monotonic; wall_clock: Unix seconds.
         resource_metadata: what clients may learn without a credential, as JSON (RFC 9728), or None.
+        policy: tells of the policy in force and changes it; None where it does not change.
     """
 
     settings: GateSettings
@@ -84,3 +86,4 @@ class GateServices:
     clock: Clock
     wall_clock: Callable[[], float] = field(repr=False)
     resource_metadata: bytes | None = None
+    policy: KeepsPolicy | None = None

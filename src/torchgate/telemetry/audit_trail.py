@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RequestEvent
+from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, PolicyEvent, RequestEvent
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.errors import AuditUnavailable
 from torchgate.telemetry.chain_files import ChainFiles
@@ -101,7 +101,7 @@ class AuditTrail:
                 return settings.durability_admin == "strict"
             level = settings.durability_refused if is_refused(event) else settings.durability_allowed
             return level == "strict"
-        if isinstance(event, LifecycleEvent):
+        if isinstance(event, LifecycleEvent | PolicyEvent):
             return settings.durability_admin == "strict"
         return settings.durability_refused == "strict"
 

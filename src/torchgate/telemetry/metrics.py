@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from torchgate.contract.audit_event import RefusalsEvent, RequestEvent
 from torchgate.contract.inference import ModelDescription
+from torchgate.contract.policy_status import PolicyStatus
 from torchgate.contract.quota_use import QuotaTotal
 from torchgate.telemetry.chain_writer import AuditStatistics
 
@@ -75,6 +76,7 @@ class Metrics:
     Args:
         models: all model versions now.
         audit: how the trail is doing now; None where there is none.
+        policy: how the policy is now; None where there is none.
         version: of the server.
     """
 
@@ -83,12 +85,14 @@ class Metrics:
         models: Callable[[], Iterable[ModelDescription]],
         audit: Callable[[], AuditStatistics] | None = None,
         *,
+        policy: Callable[[], PolicyStatus] | None = None,
         version: str = "",
     ) -> None:
         self._counted: dict[_Key, _Counted] = {}
         self._refusals = 0
         self._models = models
         self._audit = audit
+        self._policy = policy
         self._version = version
         self._quotas: Sequence[QuotaTotal] = ()
         self._registry = CollectorRegistry(auto_describe=False)
@@ -136,6 +140,8 @@ class Metrics:
         yield from _quota_metrics(self._quotas)
         if self._audit is not None:
             yield from _audit_metrics(self._audit())
+        if self._policy is not None:
+            yield from _policy_metrics(self._policy())
 
     def _new(self, key: _Key) -> _Counted:
         if len(self._counted) >= _MAX_LABEL_SETS:
@@ -215,6 +221,23 @@ def _quota_metrics(quotas: Sequence[QuotaTotal]) -> Iterator[Metric]:
         for total in quotas:
             gauge.add_metric((total.quota, total.unit), float(getattr(total, field)))
         yield gauge
+
+
+def _policy_metrics(policy: PolicyStatus) -> Iterator[Metric]:
+    info = GaugeMetricFamily("torchgate_policy_info", "1, labelled with the policy in force.", labels=("version",))
+    info.add_metric((policy.version,), 1)
+    yield info
+    yield GaugeMetricFamily(
+        "torchgate_policy_troubles", "What is wrong with policy, hook or files of keys; above 0 the server is amber.",
+        value=len(policy.troubles),
+    )  # fmt: skip
+    yield GaugeMetricFamily(
+        "torchgate_policy_since_timestamp_seconds", "When the policy in force came into force.", value=policy.since
+    )
+    reloads = CounterMetricFamily("torchgate_policy_reloads", "Changes of the policy.", labels=("result",))
+    reloads.add_metric(("in_force",), policy.reloads)
+    reloads.add_metric(("refused",), policy.refused_reloads)
+    yield reloads
 
 
 def _audit_metrics(audit: AuditStatistics) -> Iterator[Metric]:

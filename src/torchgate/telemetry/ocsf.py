@@ -1,9 +1,10 @@
 """Audit events in the form of OCSF 1.8.0: one JSON line each, whatever is in the strings.
 
-RequestEvent and RefusalsEvent become API Activity (6003), LifecycleEvent becomes Application Lifecycle (6002).
+RequestEvent and RefusalsEvent become API Activity (6003), LifecycleEvent becomes Application Lifecycle (6002),
+PolicyEvent becomes Entity Management (3004).
 Strings are cut, and control characters leave as JSON escapes, so that no caller can forge a line.
 
-Source: OCSF schema 1.8.0, classes api_activity and application_lifecycle, profiles security_control,
+Source: OCSF schema 1.8.0, classes api_activity, application_lifecycle and entity_management, profiles security_control,
 ai_operation and trace.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent, RequestEvent
+from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, PolicyEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Decision, ModelRef
 from torchgate.contract.principal import Principal
 from torchgate.telemetry.ocsf_frames import ChainPlace, Figures, RequestFrames, figures_of
@@ -37,7 +38,9 @@ _LIFECYCLE: Mapping[str, tuple[int, str]] = {
 """Activity → activity of class 6002."""
 
 _API_PROFILES = ("security_control", "trace", "ai_operation", "host")
-_LIFECYCLE_PROFILES = ("host",)
+_HOST_PROFILES = ("host",)
+_SETTINGS_FILE: Mapping[str, Any] = {"app_name": "settings file"}
+"""The actor of a change that nobody asked for by a request: whoever may write the file."""
 _REJECTED_CODES = frozenset(
     {"quota_exceeded", "circuit_open", "overloaded", "model_not_ready", "unavailable", "too_many_refusals"}
 )
@@ -87,6 +90,8 @@ class OcsfEncoder:
             record = self._refusals(event)
         elif isinstance(event, LifecycleEvent):
             record = self._lifecycle(event, {})
+        elif isinstance(event, PolicyEvent):
+            record = self._policy(event)
         else:
             record = self._lifecycle(event.event, event.facts)
         return self._line(record, place)
@@ -96,7 +101,7 @@ class OcsfEncoder:
         return self._line(self._request(event, holes), place)
 
     def _line(self, record: dict[str, Any], place: ChainPlace) -> bytes:
-        profiles = _API_PROFILES if record["class_uid"] == 6003 else _LIFECYCLE_PROFILES
+        profiles = _API_PROFILES if record["class_uid"] == 6003 else _HOST_PROFILES
         record["metadata"] = {
             "version": SCHEMA_VERSION,
             "product": self._product,
@@ -181,6 +186,27 @@ class OcsfEncoder:
             "device": self._device,
             "message": event.sentence[:_SENTENCE],
             "unmapped": dict(facts),
+        }  # fmt: skip
+
+    def _policy(self, event: PolicyEvent) -> dict[str, Any]:
+        before, after = (
+            {
+                "type_id": 5, "type": "Policy", "uid": "torchgate.policy", "version": version[:_NAME],
+                "policy": {"uid": "torchgate.policy", "version": version[:_NAME]},
+            }
+            for version in (event.version, event.new_version)
+        )  # fmt: skip
+        return {
+            "time": int(event.at * 1000),
+            "category_uid": 3, "class_uid": 3004,
+            "activity_id": 3, "activity_name": "Update", "type_uid": 300403,
+            "severity_id": 3 if event.is_refused else 1, "status_id": 2 if event.is_refused else 1,
+            "status": "Failure" if event.is_refused else "Success",
+            "entity": before, "entity_result": after,
+            "actor": self._actor(event.principal) if event.principal is not None else _SETTINGS_FILE,
+            "device": self._device,
+            "message": event.sentence[:_SENTENCE],
+            "unmapped": {},
         }  # fmt: skip
 
     def _actor(self, principal: Principal | None) -> orjson.Fragment:

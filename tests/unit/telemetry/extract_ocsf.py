@@ -13,12 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CLASSES = {"6002": "application/application_lifecycle", "6003": "application/api_activity"}
+CLASSES = {
+    "3004": "iam/entity_management",
+    "6002": "application/application_lifecycle",
+    "6003": "application/api_activity",
+}
 PROFILES = ("security_control", "trace", "ai_operation", "host")
 OBJECTS = (
     "actor", "ai_model", "api", "authorization", "device", "feature", "group", "http_request", "http_response",
-    "metadata", "network_endpoint", "policy", "product", "request", "resource_details", "response", "service",
-    "session", "span", "trace", "url", "user",
+    "managed_entity", "metadata", "network_endpoint", "policy", "product", "request", "resource_details", "response",
+    "service", "session", "span", "trace", "url", "user",
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.telemetry.events import make_event, make_refusal
 
-from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent, RequestEvent
+from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, PolicyEvent, RefusalsEvent, RequestEvent
 from torchgate.contract.decision import Action, Decision
 from torchgate.telemetry.ocsf import OcsfEncoder, is_refused
 from torchgate.telemetry.ocsf_frames import ChainPlace, RequestFrames, figures_of
@@ -89,6 +89,9 @@ EVENTS: dict[str, AuditEvent] = {
     "not an address": make_event(peer="unix", trace_id=""),
     "no address": make_event(peer=""),
     "no digest": make_event(model_digest=""),
+    "policy changed by a file": PolicyEvent(1795197600.0, "5be1", "77aa", "Policy 77aa takes the place of 5be1."),
+    "policy changed by a principal": PolicyEvent(1795197600.0, "5be1", "77aa", "It does.", make_event().principal),
+    "policy refused": PolicyEvent(1795197600.0, "5be1", "5be1", "It has mistakes.", is_refused=True),
     "refusals": RefusalsEvent(1795197600.0, "10.0.0.1", "direct", 512, 60.0),
     **{f"action {action}": make_event(action=action.value) for action in Action},
     **{
@@ -143,6 +146,16 @@ def test_event_says_who_did_what_and_which_rule_decided() -> None:
     }
     assert record["unmapped"]["queue_us"] == 1000
     assert record["metadata"]["uid"] == "0193-0a0b0c0d-7"
+
+
+def test_a_change_of_the_policy_names_both_versions_and_who_asked() -> None:
+    record = _encode(EVENTS["policy changed by a principal"])
+    assert (record["class_uid"], record["type_uid"], record["status"]) == (3004, 300403, "Success")
+    assert (record["entity"]["version"], record["entity_result"]["version"]) == ("5be1", "77aa")
+    assert record["actor"]["user"]["uid"] == "entra|https://issuer.example|ada"
+    refused = _encode(EVENTS["policy refused"])
+    assert (refused["status"], refused["entity_result"]["version"]) == ("Failure", "5be1")
+    assert refused["actor"] == {"app_name": "settings file"}
 
 
 def test_two_principals_in_turn_are_never_mixed_up() -> None:

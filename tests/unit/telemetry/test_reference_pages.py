@@ -10,7 +10,8 @@ from pathlib import Path
 from tests.unit.telemetry.conftest import MakeTrail
 from tests.unit.telemetry.events import make_event, make_refusal
 
-from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, RefusalsEvent
+from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, PolicyEvent, RefusalsEvent
+from torchgate.contract.policy_status import PolicyStatus
 from torchgate.telemetry.chain_writer import AuditStatistics
 from torchgate.telemetry.metrics import Metrics
 from torchgate.telemetry.ocsf import ChainPlace, Occasion, OcsfEncoder
@@ -22,6 +23,7 @@ EVENTS: list[AuditEvent | Occasion] = [
     make_event(status=401, code="no_credential", principal=None, decision=None, credential_reason="expired"),
     make_refusal(model=None, model_name="x", peer="unix"),
     RefusalsEvent(1.0e9, "10.0.0.1", "direct", 5, 60.0),
+    PolicyEvent(1.0e9, "a", "b", "s"),
     Occasion(LifecycleEvent(1.0e9, "update", "audit", "s"), {"torn": {"segment": "s", "length": 1}}),
     Occasion(LifecycleEvent(1.0e9, "update", "audit", "s"), {"refused": 1, "failure": "f"}),
 ]
@@ -56,7 +58,8 @@ async def test_page_of_audit_events_names_every_field(make_trail: MakeTrail) -> 
 
 
 def test_page_of_metrics_names_every_metric() -> None:
-    metrics = Metrics(tuple, lambda: AuditStatistics(0, 0, 0, 0.0, 0, True), version="9.9")
+    audit, policy = AuditStatistics(0, 0, 0, 0.0, 0, True), PolicyStatus("a", 0.0)
+    metrics = Metrics(tuple, lambda: audit, policy=lambda: policy, version="9.9")
     metrics.record(make_event())
     body, _ = metrics.render()
     served = set()

@@ -70,9 +70,23 @@ class Authentication:
         """Begin to read the issuers' keys, and to look at files; returns at once."""
         await asyncio.gather(*(each.start() for each in self._fresh))
 
-    async def stop(self) -> None:
-        """End the background work."""
-        await asyncio.gather(*(each.stop() for each in self._fresh))
+    async def stop(self, *, heirs: Sequence[Authentication] = ()) -> None:
+        """End the background work, but for what heirs have taken over."""
+        taken = {id(each) for heir in heirs for each in heir._fresh}
+        await asyncio.gather(*(each.stop() for each in self._fresh if id(each) not in taken))
+
+    def inherit(self, former: Authentication) -> None:
+        """Take over the keys of issuers whose settings are the same, so that none is out of reach for a moment.
+
+        Only before `start`.
+        """
+        known = [
+            (keys, other) for keys in self._key_sets for other in former._key_sets if keys.settings == other.settings
+        ]
+        for keys, other in known:
+            self._fresh = tuple(other if each is keys else each for each in self._fresh)
+            self._tokens.use_keys(other)
+        self._key_sets = tuple(each for each in self._fresh if isinstance(each, KeySet))
 
     def challenges(self) -> tuple[str, ...]:
         """The schemes of WWW-Authenticate that a caller could use here, e.g. `("Bearer",)`; with parameters, if any."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -67,7 +67,7 @@ class BearerTokens:
         with_roles: Callable[[Principal], Principal],
         wall_clock: Callable[[], float],
     ) -> None:
-        self._issuers: Mapping[str, Issuer] = {
+        self._issuers: dict[str, Issuer] = {
             accepted: issuer for issuer in issuers for accepted in issuer.settings.accepted_issuers()
         }
         self._max_token_bytes = max_token_bytes
@@ -75,6 +75,12 @@ class BearerTokens:
         self._with_roles = with_roles
         self._wall_clock = wall_clock
         self._verified: dict[bytes, _Verified] = {}
+
+    def use_keys(self, keys: KeySet) -> None:
+        """Let an issuer's keys be these, which were read for the same settings."""
+        for accepted, issuer in self._issuers.items():
+            if issuer.settings == keys.settings:
+                self._issuers[accepted] = msgspec.structs.replace(issuer, keys=keys)
 
     def cached(self, token: str, certificate: bytes | None = None, *, only_bound: bool = False) -> Principal | None:
         """The principal of a token that was believed before and still counts: not expired, its key not withdrawn.

@@ -92,6 +92,11 @@ class KeySet:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
+    def settings(self) -> OidcSettings:
+        """Of the issuer."""
+        return self._settings
+
+    @property
     def has_keys(self) -> bool:
         """Whether there are keys that are not too old."""
         return self._read_at is not None and self._clock() - self._read_at <= MAX_KEY_AGE_S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -57,9 +57,17 @@ class Authorisation:
         """Whether the user's function hangs so that everything is denied: the server shows amber."""
         return self._hook is not None and self._hook.is_degraded
 
-    def stop(self) -> None:
-        """Let the threads of the user's function end."""
-        if self._hook is not None:
+    def inherit(self, former: Authorisation) -> None:
+        """Take over the user's function where nothing of it has changed.
+
+        So a change neither shakes off calls that hang, nor lets more threads hang than there may be.
+        """
+        if self._hook is not None and former._hook is not None and self._hook.is_like(former._hook):
+            self._hook = former._hook
+
+    def stop(self, *, heirs: Sequence[Authorisation] = ()) -> None:
+        """Let the threads of the user's function end, unless an heir has taken it over."""
+        if self._hook is not None and not any(heir._hook is self._hook for heir in heirs):
             self._hook.stop()
 
     def decide(

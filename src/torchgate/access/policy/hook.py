@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import sys
 import threading
@@ -36,28 +35,53 @@ def load_hook(reference: str, folder: Path) -> tuple[PolicyHook, str]:
         ValueError: it can't be had; the sentence says why.
     """
     place, _, name = reference.rpartition(":")
+    path = hook_file(reference, folder)
     try:
-        module = _module_of_file(folder / place) if place.endswith(".py") else importlib.import_module(place)
+        source = b"" if path is None else _source(path)
+        module = importlib.import_module(place) if path is None else _module_of_file(path, source)
     except Exception as error:  # the user's module may raise anything; the sentence must say what
         raise ValueError(f"{place!r} can't be imported: {type(error).__name__}: {error}") from error
     function = getattr(module, name, None)
     if not callable(function):
         known = sorted(key for key, value in vars(module).items() if inspect.isfunction(value))
         raise ValueError(f"{place!r} has no function {name!r}; it has {', '.join(known) or 'none'}")  # noqa: TRY004 - of a setting
-    source = getattr(module, "__file__", None)
-    digest = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
-    return cast("PolicyHook", function), f"{reference} {digest}"
+    if path is None:
+        return cast("PolicyHook", function), f"{reference} {_imported_digest(module)}"
+    return cast("PolicyHook", function), f"{reference} {hashlib.sha256(source).hexdigest()}"
 
 
-def _module_of_file(path: Path) -> ModuleType:
-    # A name of its own, so that a file called json.py takes nobody's place.
-    name = f"torchgate_policy_hook_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
+def _imported_digest(module: ModuleType) -> str:
+    """Of the file as it was when we first saw the module, kept on it: later changes of the file are not in force."""
+    file = getattr(module, "__file__", None)
+    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    kept: str = vars(module).setdefault("__torchgate_digest__", digest)
+    return kept
+
+
+def hook_file(reference: str, folder: Path) -> Path | None:
+    """The file that a reference names; None for a module, which is imported once in the life of a process."""
+    place = reference.rpartition(":")[0]
+    return folder / place if place.endswith(".py") else None
+
+
+def _source(path: Path) -> bytes:
+    if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and annotations look their module up there
-    spec.loader.exec_module(module)
+    return path.read_bytes()
+
+
+def _module_of_file(path: Path, source: bytes) -> ModuleType:
+    """A module of exactly these bytes: not of a compiled file beside it, which can be older and look as new."""
+    # A name of its own, so that a file called json.py takes nobody's place, nor a new hook that of the one before.
+    digest = hashlib.sha256(str(path).encode() + source).hexdigest()
+    module = ModuleType(f"torchgate_policy_hook_{digest[:12]}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # dataclasses and annotations look their module up there
+    try:
+        exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - the operator's own code
+    except BaseException:
+        del sys.modules[module.__name__]
+        raise
     return module
 
 
@@ -70,11 +94,13 @@ class HookRunner:
         function: the user's.
         timeout_s: seconds for one answer, the wait for a thread included.
         threads: calls at once; so many calls that hang at the same time make it degraded.
+        origin: reference and digest, by which a successor knows the function again.
 
     Thread/process: `ask` from one event loop.
     """
 
-    def __init__(self, function: PolicyHook, *, timeout_s: float, threads: int) -> None:
+    def __init__(self, function: PolicyHook, *, timeout_s: float, threads: int, origin: str = "") -> None:
+        self._kind = (origin, timeout_s, threads)
         self._function = function
         self._timeout_s = timeout_s
         self._max_overdue = threads
@@ -83,6 +109,10 @@ class HookRunner:
         self._lock = threading.Lock()
         is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
         self._place: HookPlace = LoopThread() if is_async else CallThreads(threads)
+
+    def is_like(self, other: HookRunner) -> bool:
+        """Whether the other runs the same function within the same limits."""
+        return self._kind == other._kind
 
     @property
     def is_degraded(self) -> bool:

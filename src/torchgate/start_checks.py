@@ -1,0 +1,25 @@
+"""What keeps a server from starting, and from taking a changed file while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from torchgate.config import Configuration
+from torchgate.contract.findings import Finding
+from torchgate.development import development_checks
+from torchgate.engine.quota_checks import quota_checks
+from torchgate.gate.checks import checks as gate_checks
+
+
+def start_mistakes(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """All errors of the file and of what it says, but for those that only building access finds."""
+    yield from configuration.findings
+    settings = configuration.settings
+    if settings is None:
+        return
+    found = (
+        *gate_checks(settings.gate),
+        *development_checks(settings, environment),
+        *quota_checks(settings.quotas, settings.role_names),
+    )
+    yield from (configuration.locate(finding) for finding in found if finding.severity == "error")
