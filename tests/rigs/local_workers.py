@@ -14,11 +14,21 @@ if sys.platform == "win32":
     from torchgate.windows.section import WindowsSections as Sections
 else:
     from torchgate.posix.children import PosixChildren as Children
+    from torchgate.posix.control_groups import open_control_groups
     from torchgate.posix.section import PosixSections as Sections
 
 PACKAGE_FOLDER = Path(torchgate.__file__).parent.parent
 
 
-def local_workers(settings: EngineSettings) -> LocalWorkers:
-    """The real thing; its workers find the package where this process found it."""
-    return LocalWorkers(Children(module_folders=(PACKAGE_FOLDER,)), Sections(), settings)
+def local_workers(settings: EngineSettings, *, grouped: bool = False) -> LocalWorkers:
+    """The real thing; its workers find the package where this process found it.
+
+    Args:
+        grouped: with control groups where there can be some, as a server has them.
+    """
+    folders = (PACKAGE_FOLDER,)
+    if sys.platform == "win32" or not grouped:
+        children = Children(module_folders=folders)
+    else:
+        children = Children(module_folders=folders, groups=open_control_groups("auto"))
+    return LocalWorkers(children, Sections(), settings)

@@ -43,7 +43,7 @@ class ChildSpec(msgspec.Struct, frozen=True):
         name: for logs, e.g. `worker 3`.
         module: dotted name.
         arguments: after the module.
-        environment: all of it; nothing of ours is added.
+        environment: all of it, but for a mark of ours by which its descendants are found.
         folder: working directory.
     """
 

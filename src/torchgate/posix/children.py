@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -17,10 +18,13 @@ from typing import IO
 from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
 from torchgate.posix.control_groups import ControlGroups
+from torchgate.posix.descendants import MARK, end_marked, new_mark
 from torchgate.posix.limits import limit_process
 from torchgate.posix.section import PosixSection
 from torchgate.posix.worker_end import TOKEN, channel_argument
 from torchgate.posix.worker_group import WorkerGroup
+
+_log = logging.getLogger("torchgate.engine")
 
 _LAST_OUTPUT_S = 1.0
 """How long `wait` waits for the output's end after the process's: a grandchild in a session of its own may hold it."""
@@ -56,11 +60,12 @@ class PosixChildren:
             sections.setblocking(False)
             output_end, child_output = os.pipe()
             output = undo.enter_context(os.fdopen(output_end, "rb", buffering=0))
+            mark = new_mark()
             with os.fdopen(child_output, "wb", buffering=0) as child_output_file:
-                process = self._popen(spec, child_channel, child_sections, child_output_file)
+                process = self._popen(spec, mark, (child_channel, child_sections), child_output_file)
             child_channel.close()
             child_sections.close()
-            child = PosixChild(process, sections, self._groups)
+            child = PosixChild(process, sections, self._groups, mark)
             undo.callback(child.kill)
             child.enter_group()
             await child.connect(channel, output, receiver, on_output)
@@ -74,8 +79,9 @@ class PosixChildren:
             self._groups = None
 
     def _popen(
-        self, spec: ChildSpec, channel: socket.socket, sections: socket.socket, output: IO[bytes]
+        self, spec: ChildSpec, mark: str, ends: tuple[socket.socket, socket.socket], output: IO[bytes]
     ) -> subprocess.Popen[bytes]:
+        channel, sections = ends
         passed = channel_argument(channel.fileno(), sections.fileno(), os.getpid())
         program = ["-m", spec.module]
         if self._module_folders:
@@ -85,7 +91,7 @@ class PosixChildren:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=dict(spec.environment),
+            env={**spec.environment, MARK: mark},
             cwd=spec.folder,
             pass_fds=(channel.fileno(), sections.fileno()),
             start_new_session=True,
@@ -99,13 +105,17 @@ class PosixChild:
         process: just started.
         sections: on which sections are sent.
         groups: of which it gets one.
+        mark: in its environment.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], sections: socket.socket, groups: ControlGroups | None) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], sections: socket.socket, groups: ControlGroups | None, mark: str
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._process = process
         self._sections = sections
         self._groups = groups
+        self._mark = mark
         self._group: WorkerGroup | None = None
         self._next_token = 1
         self._exit_code: asyncio.Future[int] = loop.create_future()
@@ -116,14 +126,17 @@ class PosixChild:
         loop.add_reader(self._exit_descriptor, self._ended)
 
     def enter_group(self) -> None:
-        """Put it into a group of its own: right after its start, when nothing but our code runs in it.
-
-        Raises:
-            OSError: the kernel refused that, e.g. because there are too many groups.
-        """
-        if self._groups is not None:
-            self._group = self._groups.new()
-            self._group.enter(self._process.pid)
+        """Put it into a group of its own: right after its start, when nothing but our code runs in it."""
+        if self._groups is None:
+            return
+        try:
+            group = self._groups.new()
+            group.enter(self._process.pid)
+        except OSError as error:
+            # Too many groups, or somebody has removed ours: `limit` says what is not held then.
+            _log.warning("process %d got no control group: %s", self._process.pid, error)
+        else:
+            self._group = group
 
     async def connect(
         self, channel: socket.socket, output: IO[bytes], receiver: ChannelReceiver, on_output: Callable[[bytes], None]
@@ -190,8 +203,15 @@ class PosixChild:
         self._kill_all()
         if self._groups is not None and self._group is not None:
             self._groups.end(self._group)
+        else:
+            asyncio.get_running_loop().run_in_executor(None, self._end_left_behind)
         self._sections.close()
         self._exit_code.set_result(self._process.wait())
+
+    def _end_left_behind(self) -> None:
+        count = end_marked(self._mark)
+        if count:
+            _log.warning("ended %d processes that process %d had started and left behind", count, self._process.pid)
 
     def _kill_all(self) -> None:
         if self._group is not None:

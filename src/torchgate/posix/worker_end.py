@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from torchgate.contract.os_services import Section
 from torchgate.posix.section import PosixSection
@@ -76,7 +77,9 @@ class PosixWorkerEnd:
             self._receive()
         descriptor = self._arrived.pop(token)
         try:
-            return PosixSection(-1, mmap.mmap(descriptor, length))
+            mapping = mmap.mmap(descriptor, length)
+            _forget_copies(descriptor)
+            return PosixSection(-1, mapping)
         finally:
             os.close(descriptor)
 
@@ -91,6 +94,26 @@ class PosixWorkerEnd:
             raise OSError("the parent closed the channel of sections before it sent the one that it announced")
         descriptors.frombytes(ancillary[0][2][: descriptors.itemsize])
         self._arrived[TOKEN.unpack(data)[0]] = descriptors[0]
+
+
+def _forget_copies(descriptor: int) -> None:
+    """Have no other descriptor mean the same file, so that nobody writes into it by a wrong number.
+
+    `mmap` keeps one for its `resize`: what a model writes there by accident would change the inputs of requests, which
+    then run once more as something else. Its number stays taken, by nothing, because `mmap` will close it.
+    """
+    if sys.platform != "linux":
+        return
+    file = os.fstat(descriptor)
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in [int(one.name) for one in Path("/proc/self/fd").iterdir()]:
+        try:
+            other = os.fstat(number)
+        except OSError:
+            continue  # that of the listing itself
+        if number != descriptor and (other.st_dev, other.st_ino) == (file.st_dev, file.st_ino):
+            os.dup2(nothing, number, inheritable=False)
+    os.close(nothing)
 
 
 def die_with_parent(parent_pid: int) -> None:

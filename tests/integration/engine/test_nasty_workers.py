@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -15,11 +16,13 @@ from tests.rigs.engine_questions import ask, catalog_of, until
 from tests.rigs.local_workers import local_workers
 
 from torchgate.contract.errors import ModelError, RunTooLong, TorchgateError, WorkerDied
+from torchgate.contract.inference import Timing
 from torchgate.engine.catalog import Catalog
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.settings import EngineSettings
 
 ALLOCATES, PRINTS, BREEDS, CLOSES, GARBLES, STANDS, SPINS, TENSORS = -1, -2, -3, -4, -5, -6, -7, -8
+FILLS, MOVES, MUMBLES, MUTES, EXITS, INTERRUPTS, STARVES, SPINS_IN_C, BOMBS, DETACHES = range(-18, -8)
 FOLDER = Path(__file__).parents[2] / "nasty_models"
 MIB = 1 << 20
 SETTINGS = EngineSettings(
@@ -45,7 +48,7 @@ async def engine(pids_file: Path) -> AsyncIterator[Scheduler]:
     innocent, nasty = catalog_of("owner"), catalog_of("nasty", folder=FOLDER)
     catalog = Catalog({**innocent.entries, **nasty.entries}, {**innocent.defaults, **nasty.defaults})
     os.environ["TORCHGATE_TEST_FILE"] = str(pids_file)
-    engine = Scheduler(catalog, local_workers(SETTINGS), SETTINGS)
+    engine = Scheduler(catalog, local_workers(SETTINGS, grouped=True), SETTINGS)
     await engine.start()
     await until(lambda: engine.is_warm, timeout_s=300)
     yield engine
@@ -130,16 +133,79 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.linux("forks")
+@pytest.mark.parametrize("number", [BOMBS, DETACHES])
+async def test_what_has_left_its_session_dies_with_the_worker_however_many_there_are(
+    engine: Scheduler, pids_file: Path, number: int
+):
+    await harm(engine, number, RunTooLong, WorkerDied)
+    pids = written_pids(pids_file)
+    assert pids
+    await until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (CLOSES, WorkerDied),
+        (GARBLES, WorkerDied),
+        pytest.param(
+            STANDS, RunTooLong, marks=pytest.mark.linux("signals end nothing on Windows: TerminateJobObject does")
+        ),
+        (SPINS, RunTooLong),
+        (SPINS_IN_C, RunTooLong),
+        (EXITS, WorkerDied),
+        (INTERRUPTS, WorkerDied),
+        pytest.param(STARVES, WorkerDied, marks=pytest.mark.linux("resource limits")),
+    ],
+)
+async def test_a_worker_that_does_harm_to_itself_ends_alone_and_its_caller_hears_how(
+    engine: Scheduler, number: int, expected: type[TorchgateError]
+):
+    """Channel closed or garbled, signals ignored, threads or one call of C that never end, exits and own limits."""
+    await harm(engine, number, expected)
+
+
+@pytest.mark.linux("finds the section in /proc")
+async def test_a_section_filled_with_rubbish_costs_its_own_model_alone(engine: Scheduler):
+    """The inputs and answers that others have there are rubbish then: each gets an error or an answer, nobody hangs."""
+    asked = [ask(engine, [FILLS], key, model="nasty") for key in ("eve", "ada", "bob")]
+    async with nobody_else_harmed(engine):
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    # What an answer says cannot be known, that there is one can.
+    assert all(isinstance(one, Timing | TorchgateError | AssertionError | struct.error) for one in outcomes)
+    await until(lambda: is_ready(engine), timeout_s=120)
+    await until_right(engine)
+
+
+async def until_right(engine: Scheduler) -> None:
+    """The worker that did it has ended, and another answers."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(TorchgateError, AssertionError, struct.error):
+                await ask(engine, [4], "ada", model="nasty")
+                return
+
+
 @pytest.mark.parametrize(
     "number",
     [
-        CLOSES,
-        GARBLES,
-        pytest.param(STANDS, marks=pytest.mark.linux("signals end nothing on Windows: TerminateJobObject does")),
-        SPINS,
+        pytest.param(MOVES, marks=pytest.mark.linux("umask and nice")),
+        pytest.param(MUMBLES, marks=pytest.mark.linux("its pipe under Wine is slow")),
+        MUTES,
     ],
 )
-async def test_a_channel_closed_or_garbled_signals_ignored_and_threads_that_spin_end_the_worker_alone(
-    engine: Scheduler, number: int
-):
-    await harm(engine, number, ModelError, RunTooLong, WorkerDied)
+async def test_what_a_model_changes_of_its_own_process_is_its_own_business(engine: Scheduler, number: int):
+    """Its answers go on, and the server is where and what it was."""
+    before = surroundings()
+    async with nobody_else_harmed(engine):
+        await ask(engine, [number], "eve", model="nasty")
+        for other in range(100):
+            await ask(engine, [other], "ada", model="nasty")
+    assert surroundings() == before
+
+
+def surroundings() -> tuple[object, ...]:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask, Path.cwd(), dict(os.environ)

@@ -93,6 +93,21 @@ async def test_what_a_child_left_behind_ends_with_it(start_child):
     assert has_ended(grandchild)
 
 
+@pytest.mark.linux("Windows has jobs, which nothing leaves")
+@pytest.mark.parametrize("is_killed", [True, False])
+@on_each_loop
+async def test_what_has_left_session_and_parent_ends_with_the_child_without_control_groups(start_child, is_killed):
+    started = await start_child("detach")
+    grandchild = int(await started.line())
+    assert psutil.Process(grandchild).ppid() != started.child.pid
+    if is_killed:
+        started.child.kill()
+    else:
+        started.child.write(b"end")
+    await started.child.wait()
+    assert has_ended(grandchild)
+
+
 @on_each_loop
 async def test_the_child_is_started_as_asked(start_child, tmp_path):
     """Folder and arguments with spaces and umlauts, the environment, and the interpreter's own pid."""

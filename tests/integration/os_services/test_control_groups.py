@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,12 +20,14 @@ from tests.rigs.control_groups import place_with
 from tests.rigs.engine_questions import until
 from tests.rigs.processes import has_ended
 
+from torchgate.contract.clock import monotonic_s
 from torchgate.contract.worker_limits import WorkerLimits
 
 if sys.platform != "win32":
     from torchgate.posix.children import PosixChildren
     from torchgate.posix.control_groups import ControlGroups
     from torchgate.posix.group_place import GroupPlace
+    from torchgate.posix.worker_group import remove_group
 
 pytestmark = [pytest.mark.linux("control groups are Linux's"), pytest.mark.timeout(120)]
 
@@ -181,7 +184,15 @@ def other_group(place: GroupPlace) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             (folder / "cgroup.kill").write_text("1", encoding="ascii")
-        folder.rmdir()
+        assert remove_soon(folder)
+
+
+def remove_soon(folder: Path) -> bool:
+    """Whether the group and those in it are gone, within some seconds."""
+    until = monotonic_s() + 10
+    while not remove_group(folder) and monotonic_s() < until:
+        time.sleep(0.02)
+    return not folder.exists()
 
 
 def test_a_group_that_the_configuration_names_is_used(place):
