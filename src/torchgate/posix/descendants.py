@@ -41,8 +41,15 @@ def end_marked(mark: str) -> int:
 
 def _marked(entry: bytes) -> Iterator[int]:
     """Those that live still: a zombie has no environment."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            with suppress(OSError):  # it has ended meanwhile, or is another account's
-                if entry in (folder / "environ").read_bytes().split(b"\0"):
-                    yield int(folder.name)
+    return (pid for pid in _all_pids() if entry in _environment(pid))
+
+
+def _all_pids() -> list[int]:
+    return [int(one.name) for one in Path("/proc").iterdir() if one.name.isdecimal()]
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended meanwhile, or is another account's
+        return []

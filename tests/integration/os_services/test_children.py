@@ -154,6 +154,25 @@ async def test_sections_are_seen_by_both_sides(start_child, make_section):
         section.close()
 
 
+def descriptor_targets(pid: int) -> list[str]:
+    return [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+@pytest.mark.linux("reads /proc")
+@on_each_loop
+async def test_a_child_that_has_mapped_a_section_has_no_descriptor_of_it(start_child, make_section):
+    """What a model writes into a wrong descriptor must not change the inputs of requests."""
+    section = make_section(100)
+    started = await start_child("increment")
+    started.child.write(f"{started.child.hand_over(section)} 100\n".encode())
+    await started.wait_until(lambda: bytes(started.received) == b"done")
+    assert not any("memfd" in target for target in descriptor_targets(started.child.pid))
+    started.child.write(b"end")
+    assert await started.child.wait() == 0
+    assert bytes(section.view) == b"\1" * 100
+    section.close()
+
+
 @on_each_loop
 async def test_a_section_of_another_kind_is_not_handed_over(start_child):
     started = await start_child("echo")
