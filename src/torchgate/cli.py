@@ -197,6 +197,18 @@ def _keys_revoke(parsed: argparse.Namespace) -> int:
     return revoke_key(parsed)
 
 
+def _secrets_status(parsed: argparse.Namespace) -> int:
+    from torchgate.secret_commands import secrets_status
+
+    return secrets_status(parsed)
+
+
+def _secrets_protect(parsed: argparse.Namespace) -> int:
+    from torchgate.secret_commands import protect_secret
+
+    return protect_secret(parsed)
+
+
 def _settings(parsed: argparse.Namespace) -> TorchgateSettings | None:
     """The settings of the project, or None after saying what is wrong with them."""
     from torchgate.config import read_configuration
@@ -245,6 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     _policy_server_arguments(policy)
     _audit_arguments(_group(commands, "audit", "the audit trail"))
     _keys_arguments(_group(commands, "keys", "API keys"))
+    _secrets_arguments(_group(commands, "secrets", "secrets that the server uses"))
     return parser
 
 
@@ -323,6 +336,15 @@ def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser
     who.add_argument("--roles", metavar="A,B", help="roles, separated by commas; empty for none")
     explain.add_argument("action", metavar="ACTION", help="infer, read, load, unload, metrics, admin …")
     explain.add_argument("model", nargs="?", default="", metavar="MODEL", help="name; absent: the server itself")
+
+
+def _secrets_arguments(secrets: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = _command(secrets, "status", _secrets_status, "read each secret now, as this account; never show a value")
+    _of_project(status)
+    status.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
+    protect = _command(secrets, "protect", _secrets_protect, "seal a value from stdin for a dpapi: reference (Windows)")
+    protect.add_argument("file", type=Path, metavar="FILE", help="where the sealed value goes; must not be there yet")
+    protect.add_argument("--machine", action="store_true", help="for every account of this machine, not for this one")
 
 
 def _keys_arguments(keys: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

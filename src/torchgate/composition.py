@@ -131,7 +131,9 @@ async def served_over_http(
         policy = PolicyReload(configuration, access, build, audit)
         running.push_async_callback(policy.stop)
         refusals = _refusals(settings)
-        metrics = Metrics(engine.models, audit.statistics, policy=policy.status, version=__version__)
+        metrics = Metrics(
+            engine.models, audit.statistics, policy=policy.status, version=__version__, secrets=secrets.statuses
+        )
         services = GateServices(
             settings=settings.gate,
             front_door=_front_door(settings),

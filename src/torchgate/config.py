@@ -221,7 +221,8 @@ def _from_flags(flags: Sequence[str], findings: list[Finding]) -> Iterator[tuple
             yield f"--set {name}", known[name], text
         else:
             sentence = f"no single value has this name. {_hint(name, list(known))}" if equals else "has no '='."
-            findings.append(Finding("error", sentence, file=f"--set {name}"))
+            # What has no '=' is not repeated: it may be a secret that was put into the wrong place.
+            findings.append(Finding("error", sentence, file=f"--set {name}" if equals else "--set"))
 
 
 def _hint(name: str, known: list[str]) -> str:

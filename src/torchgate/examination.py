@@ -16,7 +16,7 @@ from torchgate.engine.checks import checks as engine_checks
 from torchgate.engine.share_checks import share_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.tls_checks import tls_findings
-from torchgate.secret_places import private_files
+from torchgate.secret_places import private_files, secret_checks
 from torchgate.telemetry.checks import checks as telemetry_checks
 from torchgate.windows_here import windows_accounts
 
@@ -55,6 +55,7 @@ def _room_findings(
     yield from gate_checks(settings.gate)
     yield from tls_findings(settings.gate, private_files())
     yield from development_checks(settings, environment)
+    yield from secret_checks(configuration.file.parent, settings, environment)
     yield from access_checks(configuration.access_settings(), windows_accounts())
     yield from engine_checks(
         settings.engine,

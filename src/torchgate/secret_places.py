@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
+
+from torchgate.access.secrets.environment import behind_iis
 from torchgate.access.secrets.live_secrets import LiveSecrets
-from torchgate.access.secrets.sources import SecretPlaces, secret_sources
+from torchgate.access.secrets.reading import read_safely
+from torchgate.access.secrets.reference import parse_reference
+from torchgate.access.secrets.secret import SecretUnreadable
+from torchgate.access.secrets.sources import SecretPlaces, missing_library, secret_source, secret_sources
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.audit_event import LifecycleEvent
+from torchgate.contract.findings import Finding
 from torchgate.contract.os_services import PrivateFiles, ProtectedData
+
+BEHIND_IIS = frozenset({"ancm", "httpplatform", "httpplatform_v1", "fastcgi"})
+"""Front doors that IIS opens: there `env:` is refused, whatever this machine's environment is (DESIGN 10)."""
 
 
 def private_files() -> PrivateFiles:
@@ -44,6 +54,29 @@ def secret_places(folder: Path) -> SecretPlaces:
         folder: where relative paths start.
     """
     return SecretPlaces(folder, os.environ, private_files(), protected_data())
+
+
+def secret_checks(folder: Path, settings: TorchgateSettings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What is wrong with the secrets, without a network; a secret that is not here may well be on the server."""
+    is_behind_iis = settings.gate.front_door in BEHIND_IIS
+    places = msgspec.structs.replace(secret_places(folder), environment=environment)
+    for name, text in settings.secrets.items():
+        setting, source = f"secrets.{name}", secret_source(reference := parse_reference(text), places)
+        if reference.source == "env" and (is_behind_iis or behind_iis(environment)):
+            sentence = "behind IIS a secret can't be in the environment: others can read web.config and IIS's settings."
+            yield Finding(
+                "error", sentence, setting=setting, remedy="Write it into a file or a vault, and refer to that."
+            )
+            continue
+        if reference.source == "env":
+            sentence = f"a new value of {reference.place} counts after a restart alone."
+            yield Finding("info", sentence, setting=setting, remedy="Where it is to change under way, use file:PATH.")
+        found = read_safely(source) if source.is_near else None
+        if isinstance(found, SecretUnreadable):
+            remedy = "A server that can't read it does not start; `torchgate secrets status` as its account tells."
+            yield Finding("warning", str(found), setting=setting, remedy=remedy)
+        elif missing := missing_library(reference):
+            yield Finding("warning", missing, setting=setting)
 
 
 @asynccontextmanager

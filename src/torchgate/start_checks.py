@@ -9,6 +9,7 @@ from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
 from torchgate.engine.quota_checks import quota_checks
 from torchgate.gate.checks import checks as gate_checks
+from torchgate.secret_places import secret_checks
 
 
 def start_mistakes(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -19,6 +20,7 @@ def start_mistakes(configuration: Configuration, environment: Mapping[str, str])
         return
     found = (
         *gate_checks(settings.gate),
+        *secret_checks(configuration.file.parent, settings, environment),
         *development_checks(settings, environment),
         *quota_checks(settings.quotas, settings.role_names),
     )

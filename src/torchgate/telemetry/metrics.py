@@ -18,7 +18,9 @@ from torchgate.contract.audit_event import RefusalsEvent, RequestEvent
 from torchgate.contract.inference import ModelDescription
 from torchgate.contract.policy_status import PolicyStatus
 from torchgate.contract.quota_use import QuotaTotal
+from torchgate.contract.secret_status import SecretStatus
 from torchgate.telemetry.chain_writer import AuditStatistics
+from torchgate.telemetry.secret_metrics import secret_metrics
 
 DURATION_BUCKETS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -78,6 +80,7 @@ class Metrics:
         audit: how the trail is doing now; None where there is none.
         policy: how the policy is now; None where there is none.
         version: of the server.
+        secrets: how each secret is doing now; None where nobody keeps any.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Metrics:
         *,
         policy: Callable[[], PolicyStatus] | None = None,
         version: str = "",
+        secrets: Callable[[], Iterable[SecretStatus]] | None = None,
     ) -> None:
         self._counted: dict[_Key, _Counted] = {}
         self._refusals = 0
@@ -94,6 +98,7 @@ class Metrics:
         self._audit = audit
         self._policy = policy
         self._version = version
+        self._secrets = secrets
         self._quotas: Sequence[QuotaTotal] = ()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -142,6 +147,8 @@ class Metrics:
             yield from _audit_metrics(self._audit())
         if self._policy is not None:
             yield from _policy_metrics(self._policy())
+        if self._secrets is not None:
+            yield from secret_metrics(self._secrets())
 
     def _new(self, key: _Key) -> _Counted:
         if len(self._counted) >= _MAX_LABEL_SETS:

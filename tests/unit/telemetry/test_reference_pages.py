@@ -59,7 +59,7 @@ async def test_page_of_audit_events_names_every_field(make_trail: MakeTrail) -> 
 
 def test_page_of_metrics_names_every_metric() -> None:
     audit, policy = AuditStatistics(0, 0, 0, 0.0, 0, True), PolicyStatus("a", 0.0)
-    metrics = Metrics(tuple, lambda: audit, policy=lambda: policy, version="9.9")
+    metrics = Metrics(tuple, lambda: audit, policy=lambda: policy, version="9.9", secrets=tuple)
     metrics.record(make_event())
     body, _ = metrics.render()
     served = set()

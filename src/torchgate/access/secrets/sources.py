@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from torchgate.access.secrets.reference import SecretReference, parse_reference
 from torchgate.access.secrets.secret import Secret, SecretUnreadable
 from torchgate.access.secrets.source import SecretSource
 from torchgate.contract.os_services import PrivateFiles, ProtectedData
+
+_LIBRARIES = {"aws-secretsmanager": ("aws", "botocore"), "azure-keyvault": ("azure", "azure")}
+"""Kind of reference → extra that brings its library, and the top name of that."""
 
 
 class SecretPlaces(msgspec.Struct, frozen=True):
@@ -58,6 +62,14 @@ def secret_source(reference: SecretReference, places: SecretPlaces) -> SecretSou
         return _Unsupported(text)
     opened = functools.partial(_unprotected, places.protected_data)
     return FileSecret(text, places.folder / reference.place, places.private_files, opened)
+
+
+def missing_library(reference: SecretReference) -> str:
+    """What must be installed to read this reference, in a sentence, or nothing."""
+    extra, module = _LIBRARIES.get(reference.source, ("", ""))
+    if not extra or importlib.util.find_spec(module) is not None:
+        return ""
+    return f"its library is not installed, and a server does not start without: pip install 'torchgate[{extra}]'."
 
 
 def _unprotected(protected_data: ProtectedData, content: bytes, path: Path) -> bytes:
