@@ -35,7 +35,7 @@ class ProviderProcess:
         if self.issuer:
             return
         self._process = subprocess.Popen(
-            [str(_node()), str(_installed() / "provider.mjs")],
+            [str(node()), str(installed() / "provider.mjs")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -92,7 +92,7 @@ class ProviderProcess:
         return json.loads(answer) if response.headers.get_content_type() == "application/json" else answer
 
 
-def _node() -> Path:
+def node() -> Path:
     """Node, from PATH or from its wheel."""
     if found := shutil.which("node"):
         return Path(found)
@@ -110,15 +110,15 @@ def _npm() -> list[str]:
     """Npm, as arguments: from PATH, or run by the Node of the wheel."""
     if found := shutil.which("npm"):
         return [found]
-    node = _node()
+    program = node()
     script = _first(CACHE / "nodejs", "npm-cli.js")
     assert script is not None, "the wheel of Node has no npm"
-    return [str(node), str(script)]
+    return [str(program), str(script)]
 
 
-def _installed() -> Path:
+def installed() -> Path:
     """A folder with the provider and its packages, as the lock says; made once per content."""
-    files = [HERE / name for name in ("package.json", "package-lock.json", "provider.mjs")]
+    files = [HERE / name for name in ("package.json", "package-lock.json", "provider.mjs", "entra.mjs")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     folder = CACHE / f"oidc_provider-{digest}"
     if folder.is_dir():
