@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from torchgate.access.checks import setting_checks
 from torchgate.access.identity.api_key import ApiKeys
 from torchgate.access.identity.authenticate import Authentication, Authenticator
-from torchgate.access.identity.bearer_token import BearerTokens, Issuer
+from torchgate.access.identity.bearer_token import BearerTokens
 from torchgate.access.identity.certificate import ClientCertificates
 from torchgate.access.identity.development import DevelopmentTokens
-from torchgate.access.identity.key_set import KeySet
-from torchgate.access.identity.key_sources import key_source
 from torchgate.access.identity.presented import Kind
 from torchgate.access.identity.protected_resource import bearer_challenge
-from torchgate.access.identity.token_principal import TokenPrincipals
+from torchgate.access.issuers import build_issuers
 from torchgate.access.neighbours import AccessNeighbours
 from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.policy.hook import HookRunner, load_hook
@@ -23,7 +21,7 @@ from torchgate.access.policy.roles import Roles
 from torchgate.access.policy.rules import Policy, make_policy, make_rule
 from torchgate.access.settings import AccessSettings
 from torchgate.access.watched_files import WatchedFiles
-from torchgate.access.windows_build import WindowsIdentities, resolved_sids, windows_identities
+from torchgate.access.windows_build import resolved_sids, windows_identities
 from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.clock import Clock, monotonic_s
 
@@ -69,9 +67,8 @@ def build_access(
         hook = HookRunner(function, timeout_s=limits[0], threads=limits[1], origin=hook_digest)
     authorisation = Authorisation(build_policy(settings, hook_digest), hook, wall_clock)
     watched = WatchedFiles(settings, on_lifecycle or _nobody)
-    windows = windows_identities(settings, neighbours.windows_accounts, roles=roles, clock=clock)
     authentication = _authentication(
-        settings, (clock, wall_clock), development_tokens or {}, roles=roles, watched=watched, windows=windows
+        settings, (clock, wall_clock), development_tokens or {}, roles=roles, watched=watched, neighbours=neighbours
     )
     return authentication, authorisation
 
@@ -96,18 +93,13 @@ def _authentication(
     *,
     roles: Roles,
     watched: WatchedFiles,
-    windows: WindowsIdentities,
+    neighbours: AccessNeighbours,
 ) -> Authentication:
     clock, wall_clock = clocks
     identity = settings.identity
-    issuers = [
-        Issuer(
-            oidc,
-            KeySet(oidc, key_source(oidc, settings.folder), clock),
-            TokenPrincipals(oidc, roles.claim_members(oidc.name)),
-        )
-        for oidc in identity.oidc
-    ]
+    issuers = build_issuers(settings, roles, neighbours.secrets, clock)
+    windows = windows_identities(settings, neighbours.windows_accounts, roles=roles, clock=clock)
+    look_ups = [issuer.groups for issuer in issuers if issuer.groups is not None]
     tokens = BearerTokens(
         issuers,
         max_token_bytes=identity.max_token_bytes,
@@ -128,7 +120,7 @@ def _authentication(
         tokens,
         api_keys,
         development,
-        fresh=[*(issuer.keys for issuer in issuers), *watched.watches, *windows.threads],
+        fresh=[*(issuer.keys for issuer in issuers), *look_ups, *watched.watches, *windows.threads],
         # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
         challenges=(bearer_challenge(identity.resource),),
         others={**others, **windows.authenticators},

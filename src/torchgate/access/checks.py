@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from torchgate.access.certificate_checks import authority_findings, authority_mistakes, member_mistake
 from torchgate.access.identity.published_keys import KeysUnreadable, read_key_set
+from torchgate.access.issuers import issuer_checks
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
 from torchgate.access.policy.hook import load_hook
 from torchgate.access.policy.roles import RESERVED_WORDS, parse_member
@@ -41,6 +42,7 @@ def setting_checks(settings: AccessSettings) -> Iterator[Finding]:
     yield from key_file_findings(settings)
     yield from authority_mistakes(settings)
     yield from _members(settings)
+    yield from issuer_checks(settings)
     yield from _rules(settings)
     yield from _development(settings)
 

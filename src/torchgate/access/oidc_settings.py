@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
+from torchgate.access.graph_settings import GraphSettings
 from torchgate.access.identity.claim_paths import parse_claim_path
 from torchgate.access.identity.entra_issuer import entra_issuer_mistake
 from torchgate.access.identity.issuer_url import url_mistake
@@ -73,6 +74,8 @@ class OidcSettings(Settings):
     out under `keycloak`: `realm_access.roles`."""
     group_claims: tuple[Text, ...] = ("groups",)
     """Where groups are in its tokens: paths as above."""
+    graph: GraphSettings | None = None
+    """How to learn the groups of people who are in too many for their token (Entra); absent: they stay unknown."""
     clock_skew_s: Annotated[float, Field(ge=0, le=300)] = 30.0
     """Seconds that its clock and ours may differ."""
     max_lifetime_s: Annotated[float, Field(gt=0)] | None = None
@@ -113,8 +116,8 @@ class OidcSettings(Settings):
     def _profile_mistake(self) -> str:
         if self.profile == "entra":
             return entra_issuer_mistake(self.issuer, self.tenants)
-        if self.tenants or not self.allow_guests:
-            return 'tenants and allow_guests belong to profile = "entra"'
+        if self.tenants or not self.allow_guests or self.graph is not None:
+            return 'tenants, allow_guests and graph belong to profile = "entra"'
         if self.profile == "okta":
             return okta_issuer_mistake(self.issuer)
         if len(set(self.callers)) == 1:

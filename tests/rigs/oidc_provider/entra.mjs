@@ -2,7 +2,7 @@
 // `node entra.mjs CERTIFICATE KEY`. It prints one line of JSON with its address, and ends when its standard input does.
 //
 // Switches (POST): /__reset, /__shape/{app,user,overage,guest,neither,other}, /__version/{one,two},
-// /__keys/{template,tenant,other,none} (the `issuer` of its keys), /__graph/{ok,down,many,html}.
+// /__keys/{template,tenant,other,none} (the `issuer` of its keys), /__graph/{ok,down,many,html,odd,empty,slow}.
 // GET /__asked: how often tokens, key sets and groups were asked for.
 
 import fs from 'node:fs';
@@ -108,6 +108,9 @@ function publishedKey() {
 function graph(req, res) {
   state.asked.graph += 1;
   if (state.graph === 'down') return answer(res, 503, { error: { code: 'serviceNotAvailable' } });
+  if (state.graph === 'slow') return undefined;
+  if (state.graph === 'odd') return answer(res, 200, { value: [GROUP, 'Domain Admins'] });
+  if (state.graph === 'empty') return answer(res, 200, {});
   if (state.graph === 'html') return answer(res, 200, '<html>', 'text/html');
   if (!/^Bearer [\w-]+\.[\w-]+\.[\w-]+$/.test(req.headers.authorization ?? '')) return answer(res, 401, {});
   if (state.graph === 'many') {

@@ -9,7 +9,6 @@ import subprocess
 import urllib.parse
 from pathlib import Path
 
-from azure.identity import ClientSecretCredential
 from tests.rigs.certificates import LocalAuthority, now
 from tests.rigs.oidc_provider.provider_process import installed, node
 
@@ -67,6 +66,8 @@ class EntraProcess:
 
     def token(self) -> str:
         """An access token, got by azure-identity and MSAL as any program of a customer gets it."""
+        from azure.identity import ClientSecretCredential  # here, so that tests which are deselected need no client
+
         with ClientSecretCredential(
             TENANT,
             CLIENT,

@@ -143,6 +143,12 @@ OIDC = 'name = "corp"\nissuer = "https://id.example"\naudience = ["api"]\n'
         ('profile = "entra"\nissuer = "https://x.b2clogin.com/x/v2.0/"', 'profile = "generic"'),
         (f'tenants = ["{TENANT}"]', 'belong to profile = "entra"'),
         ("allow_guests = false", 'belong to profile = "entra"'),
+        (f'[identity.oidc.graph]\nclient_id = "{TENANT}"\nclient_secret = "g"', 'belong to profile = "entra"'),
+        ('[identity.oidc.graph]\nclient_id = "x"\nclient_secret = "g"', "pattern"),
+        (
+            f'[identity.oidc.graph]\nclient_id = "{TENANT}"\nclient_secret = "g"\nendpoint = "http://localhost"',
+            "not https",
+        ),
         ('callers = ["user"]', "do not prove"),
         ("callers = []", "at least 1"),
         ('profile = "okta"\nissuer = "https://corp.okta.com"', "only Okta itself may validate"),
@@ -318,3 +324,41 @@ analyst = []
         return
     ann = await authentication.authenticate(presented)
     assert authorisation.decide(ann, Action.INFER, Resource(ModelRef("digits", "1"))).allowed
+
+
+def test_the_secret_that_graph_is_asked_with_must_be_there() -> None:
+    text = f"""
+[[identity.oidc]]
+name = "entra"
+profile = "entra"
+issuer = "{ENTRA}"
+audience = ["api"]
+
+[identity.oidc.graph]
+client_id = "{TENANT}"
+client_secret = "grap"
+
+[secrets]
+graph = "file:secrets/graph"
+"""
+    found = mistakes(text)["identity.oidc.0.graph.client_secret"]
+    assert "Did you mean 'graph'" in found
+    settings, _ = read(text)
+    assert settings is not None
+    with pytest.raises(ValueError, match="grap"):
+        build_access(settings)
+
+
+def test_a_role_by_a_login_name_of_okta_is_a_mistake() -> None:
+    text = """
+[[identity.oidc]]
+name = "okta"
+profile = "okta"
+issuer = "https://corp.okta.com/oauth2/default"
+audience = ["api"]
+
+[roles]
+analyst = ["okta:sub:ann@corp.example", "okta:sub:0oaclient", "okta:uid:00uann"]
+"""
+    assert "okta:uid:ID" in mistakes(text)["roles.analyst.0"]
+    assert "roles.analyst.1" not in mistakes(text)

@@ -11,6 +11,7 @@ from torchgate.access.file_watch import FileWatch
 from torchgate.access.identity.api_key import ApiKeys
 from torchgate.access.identity.bearer_token import BearerTokens, TwoCredentials
 from torchgate.access.identity.development import TOKEN_PREFIX, DevelopmentTokens
+from torchgate.access.identity.entra_groups import EntraGroups
 from torchgate.access.identity.key_set import IssuerStatus, KeySet
 from torchgate.access.identity.lookup_thread import LookupThread
 from torchgate.access.identity.presented import Kind, Presented
@@ -53,7 +54,7 @@ class Authentication:
         api_keys: ApiKeys,
         development: DevelopmentTokens,
         *,
-        fresh: Sequence[KeySet | FileWatch | LookupThread],
+        fresh: Sequence[KeySet | FileWatch | LookupThread | EntraGroups],
         challenges: tuple[str, ...],
         others: Mapping[Kind, Authenticator] = MappingProxyType({}),
     ) -> None:

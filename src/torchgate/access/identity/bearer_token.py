@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from torchgate.access.identity.bound_tokens import bound_to, is_proven
 from torchgate.access.identity.entra_claims import check_key_issuer
+from torchgate.access.identity.entra_groups import EntraGroups
 from torchgate.access.identity.jws import VerificationKey, is_signed
 from torchgate.access.identity.key_set import KeySet
 from torchgate.access.identity.rejection import reject
@@ -28,11 +30,12 @@ class TwoCredentials(Exception):
 
 
 class Issuer(msgspec.Struct, frozen=True):
-    """One issuer: its settings, its keys, and how its claims become principals."""
+    """One issuer: its settings, its keys, how its claims become principals, and how left-out groups are learnt."""
 
     settings: OidcSettings
     keys: KeySet
     principals: TokenPrincipals
+    groups: EntraGroups | None = None
 
 
 class _Verified(msgspec.Struct, frozen=True):
@@ -144,8 +147,10 @@ class BearerTokens:
             raise reject("bound token sent as bearer")
         if only_bound and not thumbprint:
             raise TwoCredentials
-        principal = self._with_roles(issuer.principals.principal(parts.claims))
-        self._remember(token, _Verified(principal, float(parts.claims["exp"]), key, issuer.keys, thumbprint))
+        principal, good_for_s = await _with_groups(issuer.principals.principal(parts.claims), issuer)
+        principal = self._with_roles(principal)
+        until = min(float(parts.claims["exp"]), self._wall_clock() + good_for_s)
+        self._remember(token, _Verified(principal, until, key, issuer.keys, thumbprint))
         return principal
 
     def _remember(self, token: str, verified: _Verified) -> None:
@@ -159,3 +164,14 @@ class BearerTokens:
     def _digest(token: str) -> bytes:
         """What a token is remembered by, so that memory holds no credentials; surrogates can't be in a good one."""
         return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+async def _with_groups(principal: Principal, issuer: Issuer) -> tuple[Principal, float]:
+    """The principal with groups that its token leaves out, where they are looked up; and for how many seconds."""
+    if principal.groups_known or issuer.groups is None:
+        return principal, math.inf
+    groups = await issuer.groups.find(principal.claims)
+    if groups is not None:
+        marks = {f"{principal.issuer}:group:{group}" for group in groups}
+        principal = msgspec.structs.replace(principal, marks=principal.marks | marks, groups_known=True)
+    return principal, issuer.groups.good_for_s(groups)

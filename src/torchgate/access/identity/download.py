@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
 import truststore
 
 from torchgate.access.identity.issuer_url import origin
@@ -19,6 +20,22 @@ from torchgate.access.identity.published_keys import KeysUnreadable
 MAX_DOCUMENT_BYTES = 512 * 1024  # bytes; real discovery documents and key sets have 2 to 20 KB (identity.md 1.2)
 _STEP_TIMEOUT_S = 5.0  # seconds for one step (connect, handshake, one read)
 _TOTAL_TIMEOUT_S = 10.0  # seconds for all of it: a server that drips bytes ends here
+
+
+class Posted(msgspec.Struct, frozen=True):
+    """What is sent with a question that has a body; repr shows nothing of it.
+
+    Args:
+        body, content_type: as sent.
+        token: for Authorization, or empty.
+    """
+
+    body: bytes
+    content_type: str
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return "Posted()"
 
 
 class Downloader:
@@ -38,12 +55,13 @@ class Downloader:
         self._context: ssl.SSLContext | None = None
         self._is_busy = False
 
-    async def fetch(self, url: str, content_types: tuple[str, ...]) -> bytes:
+    async def fetch(self, url: str, content_types: tuple[str, ...], posted: Posted | None = None) -> bytes:
         """The document at a URL.
 
         Args:
             url: https, or http where the caller has allowed it.
             content_types: what it may be, without parameters.
+            posted: what to POST; None: GET.
 
         Raises:
             KeysUnreadable: it can't be had, or it is not what was asked for.
@@ -52,7 +70,7 @@ class Downloader:
             raise KeysUnreadable("the former download has not ended")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
-        download = _Download(url, content_types)
+        download = _Download(url, content_types, posted)
 
         def settle(body: bytes | None, failure: str) -> None:
             if answer.done():
@@ -98,11 +116,12 @@ class Downloader:
 
 
 class _Download:
-    """One GET, and the means to end it from another thread."""
+    """One question, and the means to end it from another thread."""
 
-    def __init__(self, url: str, content_types: tuple[str, ...]) -> None:
+    def __init__(self, url: str, content_types: tuple[str, ...], posted: Posted | None) -> None:
         self._url = url
         self._content_types = content_types
+        self._posted = posted
         self._socket: socket.socket | None = None
 
     def run(self, context: ssl.SSLContext | None) -> bytes:
@@ -117,7 +136,14 @@ class _Download:
             connection.connect()
             self._socket = connection.sock
             headers = {"Accept": ", ".join(self._content_types), "Accept-Encoding": "identity", "Connection": "close"}
-            connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=headers)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            posted = self._posted
+            if posted is None:
+                connection.request("GET", target, headers=headers)
+            else:
+                headers |= {"Content-Type": posted.content_type}
+                headers |= {"Authorization": f"Bearer {posted.token}"} if posted.token else {}
+                connection.request("POST", target, posted.body, headers)
             with connection.getresponse() as response:
                 return self._body(response)
 
