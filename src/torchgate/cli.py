@@ -151,6 +151,12 @@ def _models_change(parsed: argparse.Namespace) -> int:
     return change_model(parsed)
 
 
+def _policy_test(parsed: argparse.Namespace) -> int:
+    from torchgate.policy_commands import test_policy
+
+    return test_policy(parsed)
+
+
 def _policy_in_force(parsed: argparse.Namespace) -> int:
     from torchgate.client_commands import policy_in_force
 
@@ -334,8 +340,22 @@ def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser
     who = explain.add_mutually_exclusive_group(required=True)
     who.add_argument("--principal", metavar="WHO", help="key:ID, development:NAME, or a role member as in [roles]")
     who.add_argument("--roles", metavar="A,B", help="roles, separated by commas; empty for none")
+    who.add_argument(
+        "--member", action="append", metavar="MEMBER", help="what is known of somebody, as in [roles]; repeatable"
+    )
+    who.add_argument("--token-file", type=Path, metavar="FILE", help="whose bearer token is in this file; verified")
+    explain.add_argument("--groups-unknown", action="store_true", help="not all groups of WHO or MEMBER are known")
     explain.add_argument("action", metavar="ACTION", help="infer, read, load, unload, metrics, admin …")
-    explain.add_argument("model", nargs="?", default="", metavar="MODEL", help="name; absent: the server itself")
+    explain.add_argument(
+        "model", nargs="?", default="", metavar="MODEL", help="NAME or NAME:VERSION; absent: the server itself"
+    )
+    explain.add_argument("--version", default="", metavar="N", help="of the model (the one served by default)")
+    explain.add_argument("--at", metavar="TIME", help="when, e.g. 2026-03-02T12:00:00+01:00 (now)")
+    explain.add_argument("--rows", type=int, metavar="N", help="rows of the request (not known yet)")
+    explain.add_argument("--bytes", type=int, metavar="N", help="bytes of its body (not known yet)")
+    test = _command(policy, "test", _policy_test, "ask your own cases; 1 where an answer is not as expected; offline")
+    test.add_argument("file", type=Path, metavar="FILE", help="of [[cases]]")
+    _of_project(test, has_project=False)
 
 
 def _secrets_arguments(secrets: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

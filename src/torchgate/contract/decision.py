@@ -31,6 +31,11 @@ class ModelRef(msgspec.Struct, frozen=True, order=True):
         return f"{self.name}:{self.version}"
 
 
+def names_every_version(action: Action, version: str | None) -> bool:
+    """Whether a model's bare name stands for all its versions, and not for the one that is asked by default."""
+    return not version and action in (Action.LOAD, Action.UNLOAD)
+
+
 class Resource(msgspec.Struct, frozen=True):
     """On what: a model version, or the server itself (model None).
 

@@ -8,7 +8,7 @@ import re
 import msgspec
 
 from torchgate.contract.audit_event import RequestEvent
-from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource
+from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource, names_every_version
 from torchgate.contract.errors import Forbidden, UnknownModel
 from torchgate.contract.inference import ModelDescription, Timing
 from torchgate.contract.principal import Principal
@@ -69,7 +69,8 @@ class Exchange:
         """
         is_name = self.look_up()
         if self.description is not None:
-            await self.authorise(Resource(model=self.ref, is_every_version=self._is_about_every_version))
+            is_every_version = self.action is not None and names_every_version(self.action, self.version)
+            await self.authorise(Resource(model=self.ref, is_every_version=is_every_version))
             return
         asked = Resource(name=self.model_name[:MAX_NAME_CHARACTERS], version=(self.version or "")[:MAX_NAME_CHARACTERS])
         decision = await self._decide(asked, None)
@@ -151,11 +152,6 @@ class Exchange:
             trace_id=trace_id,
             span_id=span_id,
         )
-
-    @property
-    def _is_about_every_version(self) -> bool:
-        """Whether a bare name stands for all versions, and not for the one that is asked by default."""
-        return self.version is None and self.action in (Action.LOAD, Action.UNLOAD)
 
     async def _decide(self, resource: Resource, facts: RequestFacts | None) -> Decision:
         principal, action = self.principal, self.action
