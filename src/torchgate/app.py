@@ -39,7 +39,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         await running.enter_async_context(life_cycle.of_server(__version__))
         watch = ModelsWatch(settings.models)
         engine = built_engine(configuration, settings, sections, life_cycle)
-        async with served_over_http(configuration, settings, engine, audit, life_cycle) as open_door:
+        async with served_over_http(configuration, settings, engine, audit, life_cycle, stop) as open_door:
             await engine.start()
             async with AsyncExitStack() as loaded:
                 loaded.push_async_callback(engine.stop, ENGINE_STOP_S)

@@ -33,12 +33,13 @@ from torchgate.engine.quotas import Quotas
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
+from torchgate.front_door_setup import front_door_of
 from torchgate.gate.asgi import GateApp
-from torchgate.gate.certificate_paths import CertificatePaths
-from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
+from torchgate.gate.door_parts import effective_bind
+from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
-from torchgate.gate.settings import host_and_port
+from torchgate.gate.settings import host_and_port, is_unix
 from torchgate.life_cycle import LifeCycle
 from torchgate.own_tls import OwnTls
 from torchgate.policy_reload import Access, Build, PolicyReload
@@ -118,7 +119,12 @@ def built_engine(
 
 @asynccontextmanager
 async def served_over_http(
-    configuration: Configuration, settings: TorchgateSettings, engine: Engine, audit: AuditTrail, life_cycle: LifeCycle
+    configuration: Configuration,
+    settings: TorchgateSettings,
+    engine: Engine,
+    audit: AuditTrail,
+    life_cycle: LifeCycle,
+    stop: StopSignals,
 ) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[None]]]:
     """Everything between HTTP and an engine; what is given opens the door for its block, once the engine is started."""
     private_folders = operating_system()[2]
@@ -136,7 +142,7 @@ async def served_over_http(
         )
         services = GateServices(
             settings=settings.gate,
-            front_door=_front_door(settings),
+            front_door=_front_door(settings, secrets),
             engine=engine,
             authentication=access[0],
             authorisation=access[1],
@@ -149,6 +155,7 @@ async def served_over_http(
             wall_clock=time.time,
             resource_metadata=resource_document(settings.identity.resource, settings.identity.oidc),
             policy=policy,
+            on_stop=stop.ask,
         )
         app = GateApp(services)
         await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
@@ -156,12 +163,13 @@ async def served_over_http(
 
         @asynccontextmanager
         async def open_door() -> AsyncIterator[None]:
+            bind = effective_bind(settings.gate, os.environ)
             async with AsyncExitStack() as door:
                 tls = await door.enter_async_context(opened_tls(settings, secrets, life_cycle))
-                server = HttpServer(app, settings.gate, tls=tls)
-                await started(server, settings)
+                server = HttpServer(app, settings.gate, bind=bind, tls=tls)
+                await started(server, bind)
                 door.push_async_callback(server.stop, settings.gate.drain_s)
-                door.enter_context(announced(settings, server.port, tokens, private_folders))
+                door.enter_context(announced(settings, _url(settings, bind, server.port), tokens, private_folders))
                 yield
 
         yield open_door
@@ -272,25 +280,23 @@ async def opened_tls(
         await tls.stop()
 
 
-async def started(server: HttpServer, settings: TorchgateSettings) -> None:
+async def started(server: HttpServer, bind: str) -> None:
     """Listen, or say why that can't be."""
     try:
         await server.start()
     except OSError as error:
         raise CannotStart(
-            f"{settings.gate.bind} can't be listened on: {error.strerror or error}. Is another server running there? "
+            f"{bind} can't be listened on: {error.strerror or error}. Is another server running there? "
             "Choose another gate.bind."
         ) from None
 
 
 @contextmanager
 def announced(
-    settings: TorchgateSettings, port: int, tokens: Mapping[str, str], private_folders: PrivateFolders
+    settings: TorchgateSettings, url: str, tokens: Mapping[str, str], private_folders: PrivateFolders
 ) -> Iterator[None]:
     """Say where the server is, to people and to other commands, while it is there."""
-    state, host = settings.state.folder, host_and_port(settings.gate.bind)[0]
-    scheme = "http" if settings.gate.tls is None else "https"
-    url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    state = settings.state.folder
     try:
         announce_server(state, RunningServer(os.getpid(), url, __version__))
         folder = write_tokens(state, tokens, private_folders) if tokens else None
@@ -340,15 +346,18 @@ def _recorder(log: RequestLog, metrics: Metrics) -> Callable[[RequestEvent], Non
     return record
 
 
-def _front_door(settings: TorchgateSettings) -> FrontDoor:
-    declaration = FRONT_DOORS[settings.gate.front_door]
-    paths = CertificatePaths(settings.identity.certificate_paths if settings.identity.certificates else ())
-    return FrontDoor(
-        declaration,
-        settings.gate.hosts,
-        is_development=settings.development.enabled,
-        certificate_paths=paths,
-    )
+def _front_door(settings: TorchgateSettings, secrets: LiveSecrets) -> FrontDoor:
+    try:
+        return front_door_of(settings, secrets)
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
+
+
+def _url(settings: TorchgateSettings, bind: str, port: int) -> str:
+    if is_unix(bind):
+        return bind
+    host, scheme = host_and_port(bind)[0], "http" if settings.gate.tls is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _refusals(settings: TorchgateSettings) -> RefusalLimiter:

@@ -44,7 +44,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         await running.enter_async_context(life_cycle.of_server(f"{__version__} (gate)"))
         engine = _pool_of(settings)
         open_door = await running.enter_async_context(
-            served_over_http(configuration, settings, engine, audit, life_cycle)
+            served_over_http(configuration, settings, engine, audit, life_cycle, stop)
         )
         engine.start()
         running.push_async_callback(engine.stop)

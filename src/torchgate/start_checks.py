@@ -8,6 +8,7 @@ from torchgate.config import Configuration
 from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
 from torchgate.engine.quota_checks import quota_checks
+from torchgate.front_door_setup import front_door_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.secret_places import secret_checks
 
@@ -21,6 +22,7 @@ def start_mistakes(configuration: Configuration, environment: Mapping[str, str])
     found = (
         *gate_checks(settings.gate),
         *secret_checks(configuration.file.parent, settings, environment),
+        *front_door_checks(settings, environment),
         *development_checks(settings, environment),
         *quota_checks(settings.quotas, settings.role_names),
     )

@@ -1,4 +1,4 @@
-"""Being told to stop: by Ctrl+C, by a service manager, on Windows by Ctrl+Break; correctness never depends on it."""
+"""Being told to stop: by Ctrl+C, by a service manager, on Windows by Ctrl+Break, by IIS; nothing relies on it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,10 @@ class StopSignals:
     async def wait(self) -> None:
         """Return when the server shall stop."""
         await self._stop.wait()
+
+    def ask(self) -> None:
+        """Stop as after a first signal; asked again, nothing more. Only on the loop's own thread."""
+        self._stop.set()
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         self._received += 1

@@ -26,6 +26,10 @@ class FixedKeys:
         """As the contract says."""
         self.asked += 1
         credential = presented.api_key or presented.bearer
+        if presented.windows is not None:
+            credential = presented.windows.sid
+        if presented.asserted is not None:
+            credential = presented.asserted.user
         if credential is None:
             raise NoCredential("no")
         if credential == "unreachable":

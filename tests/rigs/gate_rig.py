@@ -22,7 +22,8 @@ from torchgate.contract.principal import Principal
 from torchgate.contract.tensors import TensorSpec
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.certificate_paths import CertificatePaths
-from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
+from torchgate.gate.declarations import FRONT_DOORS
+from torchgate.gate.front_door import DoorParts, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import GateSettings
@@ -60,6 +61,8 @@ class GateRig:
     policy: PolicyBySets = field(default_factory=PolicyBySets)
     refusals: RefusalBucket = field(default_factory=RefusalBucket)
     audit: RememberingAudit = field(default_factory=RememberingAudit)
+    door: FrontDoor | None = None
+    stops: int = 0
     seen: list[RequestEvent] = field(default_factory=list)
     seen_one: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
@@ -68,9 +71,10 @@ class GateRig:
 
     def services(self) -> GateServices:
         """For a GateApp."""
+        parts = DoorParts(certificate_paths=CertificatePaths(self.certificate_paths))
         return GateServices(
             settings=self.settings,
-            front_door=FrontDoor(FRONT_DOORS["direct"], certificate_paths=CertificatePaths(self.certificate_paths)),
+            front_door=self.door or FrontDoor(FRONT_DOORS["direct"], parts=parts),
             engine=self.engine,
             authentication=self.keys,
             authorisation=self.policy,
@@ -81,6 +85,7 @@ class GateRig:
             server_version="0.1",
             clock=monotonic_s,
             wall_clock=time.time,
+            on_stop=self._stop,
         )
 
     def connect(self) -> HttpConnection:
@@ -91,6 +96,9 @@ class GateRig:
         """The next record."""
         await asyncio.wait_for(self.seen_one.wait(), 20)
         return self.seen[-1]
+
+    def _stop(self) -> None:
+        self.stops += 1
 
     def _record(self, event: RequestEvent) -> None:
         self.seen.append(event)

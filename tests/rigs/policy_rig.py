@@ -21,7 +21,8 @@ from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.tensors import TensorSpec
 from torchgate.gate.asgi import GateApp
-from torchgate.gate.front_door import FRONT_DOORS, FrontDoor
+from torchgate.gate.declarations import FRONT_DOORS
+from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import GateSettings

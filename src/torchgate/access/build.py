@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from torchgate.access.checks import setting_checks
 from torchgate.access.identity.api_key import ApiKeys
+from torchgate.access.identity.asserted_user import AssertedUsers
 from torchgate.access.identity.authenticate import Authentication, Authenticator
 from torchgate.access.identity.bearer_token import BearerTokens
 from torchgate.access.identity.certificate import ClientCertificates
@@ -109,7 +110,8 @@ def _authentication(
     )
     api_keys = ApiKeys((), with_roles=roles.given_to, wall_clock=wall_clock)
     watched.keep_keys(api_keys)
-    others: dict[Kind, Authenticator] = {}
+    accounts = windows.authenticators.get("asserted")
+    others: dict[Kind, Authenticator] = {**windows.authenticators, "asserted": AssertedUsers(roles.given_to, accounts)}
     if identity.certificates:
         certificates = ClientCertificates((), with_roles=roles.given_to, wall_clock=wall_clock)
         watched.keep_authorities(certificates)
@@ -123,7 +125,7 @@ def _authentication(
         fresh=[*(issuer.keys for issuer in issuers), *look_ups, *watched.watches, *windows.threads],
         # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
         challenges=(bearer_challenge(identity.resource),),
-        others={**others, **windows.authenticators},
+        others=others,
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from torchgate.access.certificate_checks import authority_findings, authority_mistakes, member_mistake
+from torchgate.access.identity.asserted_user import PROXY_ISSUER
 from torchgate.access.identity.published_keys import KeysUnreadable, read_key_set
 from torchgate.access.issuers import issuer_checks
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
@@ -92,7 +93,9 @@ def _member_mistake(text: str, settings: AccessSettings, key_ids: frozenset[str]
     if member.issuer in RESERVED_WORDS:
         return f"{text!r} needs {RESERVED_WORDS[member.issuer]}, which are not configured here."
     names = [issuer.name for issuer in settings.identity.oidc]
-    if member.issuer not in names:
+    if (member.issuer == PROXY_ISSUER) != (member.kind == "user") and member.kind != "group":
+        return f"{text!r} can't be: a proxy says user and group, and nobody else says user."
+    if member.issuer not in {*names, PROXY_ISSUER}:
         return f"there is no issuer {member.issuer!r}. {_nearest(member.issuer, names)}"
     return ""
 

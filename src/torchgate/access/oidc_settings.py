@@ -16,7 +16,7 @@ from torchgate.access.identity.okta_issuer import okta_issuer_mistake
 from torchgate.access.names import IssuerName
 from torchgate.contract.settings_file import Settings, nearest
 
-RESERVED_NAMES = frozenset({"sid", "user", "group", "key", "cert", "development", "windows", "negotiate"})
+RESERVED_NAMES = frozenset({"sid", "user", "group", "key", "cert", "development", "windows", "negotiate", "proxy"})
 """Words that role members and principals use themselves, so no issuer may have them."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchgate.contract.errors import Cancelled, InvalidRequest
 from torchgate.gate.http_message import Disconnect, HttpRequest, RequestHeaders
+from torchgate.gate.proofs import UNIX_PEER
 from torchgate.gate.reign import Reign
 from torchgate.gate.request_way import RequestWay
 from torchgate.gate.routes import route_table
@@ -82,7 +83,7 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
         method=scope["method"],
         raw_path=raw_path.partition(b"?")[0],
         headers=headers,
-        peer=client[0] if client else "",
+        peer=client[0] if client else UNIX_PEER,
         body=body,
         disconnect=disconnect,
         tls_certificate=extensions.get(CERTIFICATE_EXTENSION),

@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Iterator
 
 from torchgate.contract.findings import Finding
-from torchgate.gate.settings import GateSettings, host_and_port
+from torchgate.gate.door_checks import door_setting_checks
+from torchgate.gate.settings import GateSettings, host_and_port, is_unix
 
 
 def checks(settings: GateSettings, *, is_development: bool = False) -> Iterator[Finding]:
@@ -15,12 +16,15 @@ def checks(settings: GateSettings, *, is_development: bool = False) -> Iterator[
     Args:
         is_development: development identities are enabled.
     """
-    try:
-        host, _ = host_and_port(settings.bind)
-    except ValueError as error:
-        yield Finding("error", f"{error}.", setting="gate.bind")
-        return
-    if not is_loopback(host):
+    yield from door_setting_checks(settings)
+    host = ""
+    if not is_unix(settings.bind):
+        try:
+            host, _ = host_and_port(settings.bind)
+        except ValueError as error:
+            yield Finding("error", f"{error}.", setting="gate.bind")
+            return
+    if host and not is_loopback(host):
         if is_development:
             yield Finding(
                 "error",

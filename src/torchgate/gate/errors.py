@@ -11,6 +11,12 @@ class MalformedCredential(InvalidRequest):
     code = "malformed_credential"
 
 
+class UnprovenFrontDoor(InvalidRequest):
+    """The request lacks the proof that the configured front door sent it; its answer has no body and no reason."""
+
+    code = "unproven_front_door"
+
+
 class ForeignPage(Forbidden):
     """A browser sent this request on behalf of a page that is not ours."""
 

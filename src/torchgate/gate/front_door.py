@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import MappingProxyType
 
 import msgspec
 
-from torchgate.access.identity.presented import Presented
-from torchgate.contract.errors import InvalidRequest, RejectedCredential
+from torchgate.access.identity.presented import Kind, Presented
+from torchgate.contract.errors import InvalidRequest, TorchgateError
+from torchgate.gate.carriers import NOTHING, Carried, Carrier, CarriesNothing
 from torchgate.gate.certificate_paths import CertificatePaths, with_certificate
-from torchgate.gate.errors import ForeignPage, MalformedCredential
+from torchgate.gate.credentials import presented_credential
+from torchgate.gate.declarations import FrontDoorDeclaration
+from torchgate.gate.errors import MalformedCredential, UnprovenFrontDoor
+from torchgate.gate.foreign_pages import refuse_foreign_page
+from torchgate.gate.forwarded import last_hop
 from torchgate.gate.http_message import HttpRequest, RequestHeaders
-
-
-class FrontDoorDeclaration(msgspec.Struct, frozen=True):
-    """One way in, as a statement of facts.
-
-    Args:
-        name: as `gate.front_door` has it.
-        proof: what proves that the front door sent the request; `socket` where it is our own.
-        carries: kinds of credentials that may come this way.
-        strips: headers that the door itself consumes, gone before credentials are counted.
-        is_ambient: whether a browser may add a credential that its page did not choose (all but bearer and API key).
-    """
-
-    name: str
-    proof: str
-    carries: tuple[str, ...]
-    strips: tuple[bytes, ...] = ()
-    is_ambient: bool = False
-
-
-FRONT_DOORS: Mapping[str, FrontDoorDeclaration] = MappingProxyType(
-    {"direct": FrontDoorDeclaration("direct", proof="socket", carries=("bearer", "api_key", "certificate"))}
-)
+from torchgate.gate.proofs import OwnSocket, Proof
 
 LOOPBACK_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
@@ -45,10 +28,10 @@ FORWARDING_PREFIX = b"x-forwarded-"
 TRUSTED_NAMES = frozenset(
     {
         b"authorization", b"x-api-key", b"host", b"content-length", b"transfer-encoding", b"content-encoding",
-        b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-id", b"sec-fetch-site",
-        b"ms-aspnetcore-token", b"ms-aspnetcore-winauthtoken", b"ms-aspnetcore-clientcert",
+        b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-id", b"sec-fetch-site", b"origin",
+        b"ms-aspnetcore-token", b"ms-aspnetcore-event", b"ms-aspnetcore-winauthtoken", b"ms-aspnetcore-clientcert",
         b"x-iis-windowsauthtoken", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"remote-user",
-        b"x-remote-user",
+        b"x-remote-user", b"x-arr-clientcert", b"client-cert",
     }
 )  # fmt: skip
 """Names that some front door or reader believes. A twin that some server would fold to one of them is refused.
@@ -56,21 +39,59 @@ TRUSTED_NAMES = frozenset(
 Source: CVE-2025-64484 and its class; Apache forwards `X_Remote_User` beside its own `X-Remote-User`.
 """
 
-_BEARER = re.compile(rb"([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]*)(?: (.*))?", re.DOTALL)
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
-_API_KEY = re.compile(rb"[\x21-\x2b\x2d-\x7e]{1,512}")
+STOP_PATH = b"/iisintegration"
+STOP_EVENT_HEADER = b"ms-aspnetcore-event"
+
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-_OWN_SITES = frozenset({b"same-origin", b"none"})
+_CALLERS_OWN: frozenset[Kind] = frozenset({"bearer", "api_key"})
+
+
+class DoorParts(msgspec.Struct, frozen=True):
+    """What a front door is made of besides its declaration; put together by front_door_parts.
+
+    Args:
+        proof: tells whether it sent a request.
+        carrier: reads what it carries.
+        base_path: where IIS has mounted us, without a slash at the end; empty: at the root.
+        address_header: to which the front door itself appends the address of its client, in lower case; empty: none.
+        certificate_paths: where a client's certificate counts as its credential.
+        trusted: further header names that are believed, in lower case.
+    """
+
+    proof: Proof = OwnSocket()
+    carrier: Carrier = CarriesNothing()
+    base_path: bytes = b""
+    address_header: bytes = b""
+    certificate_paths: CertificatePaths = CertificatePaths(())
+    trusted: frozenset[bytes] = frozenset()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A request that has come to the door.
+
+    Args:
+        carried: what the front door says of its caller.
+        problem: why it may go no further.
+        is_stop: IIS asks this process to end.
+    """
+
+    carried: Carried = NOTHING
+    problem: TorchgateError | None = None
+    is_stop: bool = False
+
+
+_ENTERED = Entry()
+_STOP = Entry(is_stop=True)
 
 
 class FrontDoor:
-    """Examines each request before routes and identity: its Host, its origin, and that it presents one credential.
+    """Examines each request before routes and identity: its proof, its Host, its origin, and its one credential.
 
     Args:
         declaration: which door.
         hosts: allowed in the Host header, without port, besides loopback.
         is_development: development identities exist, so that nothing from elsewhere may come in (DESIGN 4.4).
-        certificate_paths: where a client's certificate is a credential.
+        parts: of doors other than our own socket.
     """
 
     def __init__(
@@ -79,50 +100,91 @@ class FrontDoor:
         hosts: Iterable[str] = (),
         *,
         is_development: bool = False,
-        certificate_paths: CertificatePaths | None = None,
+        parts: DoorParts | None = None,
     ) -> None:
         self.declaration = declaration
-        self._certificate_paths = certificate_paths or CertificatePaths(())
         self._is_development = is_development
         named = frozenset(host.lower().encode("ascii") for host in hosts)
         self._hosts = LOOPBACK_HOSTS if is_development else LOOPBACK_HOSTS | named
-        self._refuses_foreign_pages = is_development or declaration.is_ambient
+        self._parts = DoorParts() if parts is None else parts
+        self._has_carrier = not isinstance(self._parts.carrier, CarriesNothing)
+        trusted = TRUSTED_NAMES | self._parts.trusted
+        self._twins = MappingProxyType({name.replace(b"_", b"-"): name for name in trusted})
+        # A trusted name with an underscore has a twin without one, which no other look would find.
+        self._plain_twins = frozenset(plain for plain, name in self._twins.items() if plain != name)
 
     @property
     def name(self) -> str:
         """As configured, for records."""
         return self.declaration.name
 
-    def examine(self, request: HttpRequest) -> None:
-        """Whether the request may go on at all, public routes included.
+    def enter(self, request: HttpRequest) -> Entry:
+        """Whether the request may go on at all, public routes included; never raises, so that a refusal has a record.
 
-        Raises:
-            InvalidRequest: Host, or a header that pretends to be another.
-            ForeignPage: a page that is not ours made this request.
+        From a proven front door, the request's peer becomes the last hop, and its path starts where we are mounted.
         """
-        headers = request.headers
-        _refuse_twins(headers)
-        self._examine_host(headers)
-        if self._is_development:
-            _refuse_forwarded(headers)
-        if self._refuses_foreign_pages:
-            _refuse_foreign_page(headers)
+        parts = self._parts
+        carried = NOTHING
+        try:
+            if not parts.proof.holds(request):
+                raise UnprovenFrontDoor("The request did not come by the front door.")
+            if parts.base_path:
+                _strip_base(request, parts.base_path)
+            if self.declaration.is_proven:
+                if parts.address_header:
+                    request.peer = last_hop(request.headers.values(parts.address_header)) or request.peer
+                if self._is_stop(request):
+                    return _STOP
+            if self._has_carrier:
+                carried = parts.carrier.take(request)
+            self._examine(request)
+        except TorchgateError as problem:
+            return Entry(carried, problem)
+        return _ENTERED if carried is NOTHING else Entry(carried)
 
-    def presented(self, request: HttpRequest) -> Presented:
+    def presented(self, request: HttpRequest, carried: Carried = NOTHING) -> Presented:
         """What the request presents; asked only where somebody is to be proven.
+
+        Args:
+            carried: as `enter` found it.
 
         Raises:
             MalformedCredential: two credentials, or one that can't be read.
             RejectedCredential: a scheme that this server does not know.
-            ForeignPage: a browser added a certificate to a request of another's page.
+            ForeignPage: a page that is not ours made this request, with what its browser adds by itself.
         """
-        presented = presented_credential(request.headers)
-        if request.tls_certificate is None:
-            return presented
-        presented = with_certificate(presented, request.tls_certificate, self._certificate_paths, request.raw_path)
-        if presented.certificate is not None:
-            _refuse_foreign_page(request.headers)  # browsers add certificates by themselves
-        return presented
+        declaration = self.declaration
+        found = presented_credential(
+            request.headers,
+            consumed=declaration.strips if carried.has_user else frozenset(),
+            takes_negotiate="negotiate" in declaration.carries,
+        )
+        if carried.has_user:
+            found = msgspec.structs.replace(found, windows=carried.windows, asserted=carried.asserted)
+        certificate = request.tls_certificate if declaration.name == "direct" else carried.certificate
+        if certificate is not None:
+            found = with_certificate(found, certificate, self._parts.certificate_paths, request.raw_path)
+        if carried.has_user and len(found.kinds()) > 1:
+            raise MalformedCredential("Two kinds of credentials came with this request; send one.")
+        if not _CALLERS_OWN.issuperset(found.kinds()):
+            refuse_foreign_page(request.headers)
+        return found
+
+    def _is_stop(self, request: HttpRequest) -> bool:
+        """Source: DESIGN 4.1, and what Microsoft's own middleware answers to (iis.md 2)."""
+        if request.method != "POST" or self.declaration.proof != "pairing token":
+            return False
+        if request.raw_path.lower() != STOP_PATH:
+            return False
+        return [value.strip().lower() for value in request.headers.values(STOP_EVENT_HEADER)] == [b"shutdown"]
+
+    def _examine(self, request: HttpRequest) -> None:
+        headers = request.headers
+        self._refuse_twins(headers)
+        self._examine_host(headers)
+        if self._is_development:
+            _refuse_forwarded(headers)
+            refuse_foreign_page(headers)
 
     def _examine_host(self, headers: RequestHeaders) -> None:
         host = headers.single(b"host")
@@ -135,47 +197,27 @@ class FrontDoor:
                 "Use one of its configured names; its operator adds them to gate.hosts."
             )
 
-
-def presented_credential(headers: RequestHeaders) -> Presented:
-    """The one credential of a request, or none.
-
-    Raises:
-        MalformedCredential, RejectedCredential: as FrontDoor.presented.
-    """
-    authorization = headers.first(b"authorization")
-    api_key = headers.first(b"x-api-key")
-    if authorization is None and api_key is None:
-        return Presented(bearer=None, api_key=None)
-    if authorization is not None and api_key is not None:
-        raise MalformedCredential("Two kinds of credentials came with this request; send one.")
-    if headers.is_repeated(b"authorization") or headers.is_repeated(b"x-api-key"):
-        raise MalformedCredential("The credential's header was sent more than once; send it once.")
-    if api_key is not None:
-        if not _API_KEY.fullmatch(api_key):
-            raise MalformedCredential("X-API-Key must hold one key: visible ASCII without spaces and commas.")
-        return Presented(bearer=None, api_key=api_key.decode("ascii"))
-    return Presented(bearer=_bearer(authorization or b""), api_key=None)
+    def _refuse_twins(self, headers: RequestHeaders) -> None:
+        twins, plain_twins = self._twins, self._plain_twins
+        for name in headers.names():
+            if b"_" in name:
+                trusted = twins.get(name.replace(b"_", b"-"), name)
+            elif plain_twins and name in plain_twins:
+                trusted = twins[name]
+            else:
+                continue
+            if trusted != name:
+                raise InvalidRequest(
+                    f"A header spells {trusted.decode('ascii')} with other dashes or underscores; "
+                    "some servers take one for the other."
+                )
 
 
-def _bearer(authorization: bytes) -> str:
-    found = _BEARER.fullmatch(authorization)
-    if found is None:
-        raise MalformedCredential("Authorization must be a scheme, one space, and one credential.")
-    if b"," in authorization:
-        raise MalformedCredential("Authorization holds more than one credential; send one.")
-    if found[1].lower() != b"bearer":
-        raise RejectedCredential("The credential was refused.", detail="an Authorization scheme other than Bearer")
-    token = found[2] or b""
-    if not _TOKEN.fullmatch(token):
-        raise MalformedCredential("Authorization must be `Bearer`, one space, and one token.")
-    return token.decode("ascii")
-
-
-def _refuse_twins(headers: RequestHeaders) -> None:
-    for name in headers.names():
-        if b"_" in name and name.replace(b"_", b"-") in TRUSTED_NAMES:
-            twin = name.replace(b"_", b"-").decode("ascii")
-            raise InvalidRequest(f"A header spells {twin} with an underscore; some servers take one for the other.")
+def _strip_base(request: HttpRequest, base: bytes) -> None:
+    """IIS compares the application's path in any case, and hands on the whole path."""
+    raw_path = request.raw_path
+    if raw_path[: len(base)].lower() == base and raw_path[len(base) : len(base) + 1] in (b"", b"/"):
+        request.raw_path = raw_path[len(base) :] or b"/"
 
 
 def _refuse_forwarded(headers: RequestHeaders) -> None:
@@ -185,18 +227,3 @@ def _refuse_forwarded(headers: RequestHeaders) -> None:
                 "This server runs with development identities and takes no forwarded requests "
                 f"(header {name.decode('latin-1')}). Call it directly, or switch development off."
             )
-
-
-def _refuse_foreign_page(headers: RequestHeaders) -> None:
-    """Browsers add these two by themselves and no page can take them off.
-
-    Source: Fetch Metadata Request Headers; a page on another port of this machine is `same-site`, so foreign.
-    """
-    site = headers.single(b"sec-fetch-site")
-    origin = headers.single(b"origin")
-    host = headers.first(b"host") or b""
-    is_foreign = site is not None and site.lower() not in _OWN_SITES
-    if origin is not None and origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower()):
-        is_foreign = True
-    if is_foreign:
-        raise ForeignPage("A page of another origin made this request; this server answers only its own pages.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,12 +18,12 @@ class RequestHeaders:
 
     def __init__(self, raw: Headers) -> None:
         values: dict[bytes, bytes] = {}
-        repeated: set[bytes] | None = None
+        repeated: dict[bytes, list[bytes]] | None = None
         for name, value in raw:
             lower = name.lower()
             if lower in values:
-                repeated = repeated or set()
-                repeated.add(lower)
+                repeated = {} if repeated is None else repeated
+                repeated.setdefault(lower, [values[lower]]).append(value)
             else:
                 values[lower] = value
         self._values = values
@@ -39,6 +39,13 @@ class RequestHeaders:
     def first(self, name: bytes) -> bytes | None:
         """The first value; for headers where a second one can do no harm."""
         return self._values.get(name)
+
+    def values(self, name: bytes) -> Sequence[bytes]:
+        """Every value, in order."""
+        if self._repeated is not None and name in self._repeated:
+            return self._repeated[name]
+        value = self._values.get(name)
+        return () if value is None else (value,)
 
     def single(self, name: bytes) -> bytes | None:
         """The only value, or None.
@@ -107,9 +114,10 @@ class HttpRequest:
         method: as sent.
         raw_path: not decoded, without the query, below the path where we are mounted.
         headers: of the head alone, never trailers.
-        peer: address of the last trusted hop.
+        peer: address of the last trusted hop; `unix` where our own socket is one.
         body, disconnect: see there.
-        tls_certificate: the certificate that the client of our own TLS has proven, DER; None where there is none.
+        tls_certificate: the certificate that the other end of our own TLS has proven, DER; None where there is none.
+        variables: server variables where the server is a gateway (CGI, FastCGI), headers left out.
     """
 
     method: str
@@ -119,6 +127,7 @@ class HttpRequest:
     body: Body
     disconnect: Disconnect
     tls_certificate: bytes | None = None
+    variables: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)

@@ -209,6 +209,9 @@ class GateProtocol(HttpToolsProtocol):
         """The head is complete. Its timer ends here: the body may have come with it, which sets `_in_head` anew."""
         self._in_head = False
         self._unwatch_head()
+        if not self.url.startswith(b"/") or self.url.startswith(b"//") or b"#" in self.url:
+            # Absolute form has a Host of its own, and what begins with two slashes is a host to some readers.
+            raise ValueError("the target is not a path")  # the parser hands it on as its own error
         super().on_headers_complete()
         cycle = self.cycle
         self._extensions[BODY_HERE_EXTENSION] = lambda: not cycle.more_body

@@ -10,13 +10,15 @@ import ssl
 import sys
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 from uvicorn.config import Config
 from uvicorn.server import Server
 
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.http_protocol import ConnectionLimits, GateProtocol
-from torchgate.gate.settings import GateSettings, host_and_port
+from torchgate.gate.settings import UNIX_PREFIX, GateSettings, host_and_port, is_unix
+from torchgate.gate.unix_socket import bound_unix_socket, remove_unix_socket, unix_socket_mistake
 
 DATE_INTERVAL_S = 1.0
 """The Date header has whole seconds (RFC 9110, section 6.6.1)."""
@@ -82,9 +84,11 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that is bound."""
+        """The port that is bound; 0 for a unix socket."""
         if self._socket is None:
             raise RuntimeError("the server is not started")
+        if is_unix(self._bind):
+            return 0
         port: int = self._socket.getsockname()[1]
         return port
 
@@ -94,7 +98,7 @@ class HttpServer:
         Raises:
             OSError: the address can't be bound. ValueError: it is none.
         """
-        self._socket = bound_socket(self._bind)
+        self._socket = bound_socket(self._bind, int(self._settings.socket_mode, 8))
         try:
             self._config.load()
             self._server.lifespan = self._config.lifespan_class(self._config)
@@ -112,6 +116,8 @@ class HttpServer:
         state = self._server.server_state
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + (self._settings.drain_s if drain_s is None else drain_s)
+        if is_unix(self._bind):
+            remove_unix_socket(Path(self._bind.removeprefix(UNIX_PREFIX)), self._socket)
         for listener in self._server.servers:
             listener.close()
         self._socket.close()
@@ -169,12 +175,20 @@ class HttpServer:
             self._date_timer = None
 
 
-def bound_socket(bind: str) -> socket.socket:
+def bound_socket(bind: str, mode: int = 0o600) -> socket.socket:
     """A listening socket's address, taken so that no other process can take it too.
+
+    Args:
+        mode: permissions of a unix socket.
 
     Raises:
         OSError, ValueError: as HttpServer.start.
     """
+    if is_unix(bind):
+        path = bind.removeprefix(UNIX_PREFIX)
+        if mistake := unix_socket_mistake(path):
+            raise ValueError(mistake)
+        return bound_unix_socket(Path(path), mode)
     host, port = host_and_port(bind)
     address = (host, port)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -16,13 +16,14 @@ from torchgate.contract.errors import (
     RejectedCredential,
     TorchgateError,
 )
-from torchgate.gate.errors import ForeignPage, MalformedCredential
+from torchgate.gate.errors import ForeignPage, MalformedCredential, UnprovenFrontDoor
 from torchgate.gate.http_message import HttpResponse, json_response
 
 STATUSES: Mapping[str, int] = MappingProxyType(
     {
         "invalid_request": 400,
         "malformed_credential": 400,
+        "unproven_front_door": 400,
         "credential_problem": 401,
         "no_credential": 401,
         "rejected_credential": 401,
@@ -77,6 +78,8 @@ def problem_response(problem: TorchgateError, request_id: str, challenges: Seque
     """
     code = problem.code if problem.code in STATUSES else "internal_error"
     status = STATUSES[code]
+    if isinstance(problem, UnprovenFrontDoor):
+        return HttpResponse(status, b"", [], code)
     response = json_response(status, problem_body(_sentence(problem), code, request_id), code)
     if isinstance(problem, CredentialProblem | MalformedCredential) or status == 403:
         response.headers += _challenges(problem, challenges)

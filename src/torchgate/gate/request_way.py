@@ -80,15 +80,20 @@ class RequestWay:
 
     async def _pass(self, exchange: Exchange) -> HttpResponse:
         services, request = exchange.services, exchange.request
+        door = services.front_door
+        entry = door.enter(request)
+        if entry.is_stop:
+            return self._stop(exchange)
         match = self._routes.match(request.method, request.raw_path)
         exchange.path, exchange.is_public = match.path, match.is_public
         exchange.model_name, exchange.version = match.model, match.version
         route = match.route
         if route is not None:
             exchange.action = route.action
-        services.front_door.examine(request)
+        if entry.problem is not None:
+            raise entry.problem
         if not match.is_public:
-            exchange.principal = await self._authenticate(services, services.front_door.presented(request))
+            exchange.principal = await self._authenticate(services, door.presented(request, entry.carried))
         if route is None:
             raise match.problem or UnknownModel("Not Found.")
         if route.names_model:
@@ -96,6 +101,13 @@ class RequestWay:
         elif not route.is_public:
             await exchange.authorise(Resource())
         return await route.handler(exchange)
+
+    def _stop(self, exchange: Exchange) -> HttpResponse:
+        """IIS's module asks this process to end; nothing of ours is asked before its pairing proof."""
+        exchange.path, exchange.is_public = exchange.request.raw_path.decode("latin-1"), True
+        _log.info("The front door asks this server to stop.")
+        exchange.services.on_stop()
+        return HttpResponse(202, b"", [])
 
     async def _authenticate(self, services: GateServices, presented: Presented) -> Principal:
         authentication = services.authentication

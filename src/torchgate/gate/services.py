@@ -71,6 +71,7 @@ class GateServices:
         clock: seconds, monotonic; wall_clock: Unix seconds.
         resource_metadata: what clients may learn without a credential, as JSON (RFC 9728), or None.
         policy: tells of the policy in force and changes it; None where it does not change.
+        on_stop: is told that the front door asks this process to end; returns at once.
     """
 
     settings: GateSettings
@@ -87,3 +88,4 @@ class GateServices:
     wall_clock: Callable[[], float] = field(repr=False)
     resource_metadata: bytes | None = None
     policy: KeepsPolicy | None = None
+    on_stop: Callable[[], None] = field(default=lambda: None, repr=False)

@@ -7,20 +7,30 @@ from typing import Annotated, Literal
 import pydantic
 
 from torchgate.contract.settings_file import Settings
+from torchgate.gate.declarations import FrontDoorName
+from torchgate.gate.door_settings import ProxySettings
 from torchgate.gate.tls_settings import TlsSettings
 
 Seconds = Annotated[float, pydantic.Field(gt=0, le=86400, strict=False)]
 MIB = 1 << 20
+UNIX_PREFIX = "unix:"
 
 
 class GateSettings(Settings):
     """How requests reach this server, and how much of anything one request may bring."""
 
     bind: str = "127.0.0.1:8080"
-    """Address and port to listen on, `address:port` or `[IPv6 address]:port`; port 0 takes a free one."""
+    """Address and port to listen on, `address:port` or `[IPv6 address]:port`; port 0 takes a free one. Not on Windows,
+    also `unix:PATH`, a socket in the file system. IIS's port wins where the front door is one of IIS's modules."""
 
-    front_door: Literal["direct"] = "direct"
-    """How a request reaches us: `direct` is our own socket."""
+    socket_mode: Literal["0600", "0660"] = "0600"
+    """Who may connect to a unix socket: our own account, or its group, too (that of a folder with the setgid bit)."""
+
+    front_door: FrontDoorName = "direct"
+    """How a request reaches us: `direct` is our own socket, `proxy` nginx or Apache; behind IIS `ancm` (ASP.NET Core
+    Module V2), `httpplatform` (HttpPlatformHandler v2), `httpplatform-1.2`, `fastcgi` (wfastcgi) or `arr`."""
+
+    proxy: ProxySettings = ProxySettings()
 
     tls: TlsSettings | None = None
     """TLS of our own socket; absent: plain HTTP, for a front door on this machine."""
@@ -85,3 +95,8 @@ def host_and_port(bind: str) -> tuple[str, int]:
     if int(port) > 65535:
         raise ValueError(f"port {port} is above 65535")
     return host.strip("[]"), int(port)
+
+
+def is_unix(bind: str) -> bool:
+    """Whether a `bind` setting is a socket in the file system."""
+    return bind.startswith(UNIX_PREFIX)

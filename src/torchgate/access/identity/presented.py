@@ -17,10 +17,12 @@ class AssertedUser(msgspec.Struct, frozen=True):
     Args:
         user: as it says, unchanged.
         groups: as it says; None where it can't tell, so that they are unknown.
+        is_windows_account: it is the name of a Windows account, which IIS has authenticated (FastCGI).
     """
 
     user: str
     groups: tuple[str, ...] | None = None
+    is_windows_account: bool = False
 
 
 class Presented(msgspec.Struct, frozen=True):

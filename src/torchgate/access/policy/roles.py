@@ -5,6 +5,7 @@ r"""Who has which role: members in the grammar of role members, matched against 
     <issuer>:claim:path.to=value                                any other claim
     key:ID                                                      API key
     cert:SHA256                                                 client certificate
+    proxy:user:X  proxy:group:X                                 what a proven proxy says (front door `proxy`)
 
 Everything after the kind is taken byte for byte, so that `entra:group:a:b` is the group `a:b`.
 """
@@ -28,7 +29,7 @@ RESERVED_WORDS: Mapping[str, str] = {
 }
 """Members that only another kind of credential can fulfil → that kind."""
 
-ISSUER_KINDS = ("role", "group", "scope", "claim", "sub", "uid")
+ISSUER_KINDS = ("role", "group", "scope", "claim", "sub", "uid", "user")
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -54,7 +54,7 @@ class Rig:
         return asyncio.run(self.authentication.authenticate(Presented(windows=facts)))
 
     def of_user(self, name: str):
-        presented = Presented(asserted=AssertedUser(name))
+        presented = Presented(asserted=AssertedUser(name, is_windows_account=True))
 
         async def ask():
             try:
@@ -289,7 +289,7 @@ def test_a_domain_controller_out_of_reach_is_our_trouble_not_the_callers():
 def test_an_asserted_name_is_asked_once_for_all_who_wait_and_again_after_a_quarter_of_an_hour():
     rig = Rig()
     rig.accounts.questions.clear()
-    presented = Presented(asserted=AssertedUser("CONTOSO\\ann"))
+    presented = Presented(asserted=AssertedUser("CONTOSO\\ann", is_windows_account=True))
 
     async def ask() -> None:
         both = await asyncio.gather(*(rig.authentication.authenticate(presented) for _ in range(5)))
@@ -310,7 +310,9 @@ def test_names_are_refused_while_too_many_wait():
     rig.accounts.by_name = lambda name: may_answer.wait(30) and Account(ANN, name, "user")
 
     async def ask() -> None:
-        presented = [Presented(asserted=AssertedUser(f"CONTOSO\\user{number}")) for number in range(100)]
+        presented = [
+            Presented(asserted=AssertedUser(f"CONTOSO\\user{number}", is_windows_account=True)) for number in range(100)
+        ]
         tasks = [asyncio.ensure_future(rig.authentication.authenticate(one)) for one in presented]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -328,7 +330,10 @@ def test_names_are_refused_while_too_many_wait():
 def test_tokens_and_users_are_refused_where_windows_identities_are_not_enabled():
     authentication, authorisation = build_access(AccessSettings())
     authorisation.stop()
-    for presented in (Presented(windows=facts()), Presented(asserted=AssertedUser("CONTOSO\\ann"))):
+    for presented in (
+        Presented(windows=facts()),
+        Presented(asserted=AssertedUser("CONTOSO\\ann", is_windows_account=True)),
+    ):
         with pytest.raises(RejectedCredential):
             asyncio.run(authentication.authenticate(presented))
 

@@ -1,0 +1,78 @@
+"""The front door of a server, put together from settings, secrets, environment and the web.config beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torchgate.access.secrets.live_secrets import LiveSecrets
+from torchgate.config import TorchgateSettings
+from torchgate.contract.findings import Finding
+from torchgate.contract.settings_file import nearest
+from torchgate.gate.certificate_paths import CertificatePaths
+from torchgate.gate.declarations import FRONT_DOORS, FrontDoorDeclaration
+from torchgate.gate.door_checks import WindowsUse, door_start_checks
+from torchgate.gate.door_parts import DoorNeighbours, front_door_parts
+from torchgate.gate.front_door import FrontDoor
+from torchgate.gate.marked_paths import MarkedPaths
+from torchgate.iis.token_header_rule import blocks_client_tokens
+from torchgate.windows_here import windows_tokens
+
+_PHYSICAL_PATH = "HTTP_PLATFORM_IIS_PHYSICAL_PATH"
+_MAX_WEB_CONFIG_BYTES = 1 << 20
+
+
+def front_door_of(
+    settings: TorchgateSettings, secrets: LiveSecrets, environment: Mapping[str, str] = os.environ
+) -> FrontDoor:
+    """The configured front door.
+
+    Raises:
+        ValueError: its proof can't be had; the sentence says what to do.
+    """
+    name = settings.gate.proxy.secret if settings.gate.front_door == "proxy" else None
+    identity = settings.identity
+    neighbours = DoorNeighbours(
+        tokens=windows_tokens() if identity.windows.enabled else None,
+        windows_paths=MarkedPaths(identity.windows.paths),
+        certificate_paths=CertificatePaths(identity.certificate_paths if identity.certificates else ()),
+        accepts_secret=None if name is None else secrets.get(name).accepts,
+    )
+    return FrontDoor(
+        FRONT_DOORS[settings.gate.front_door],
+        settings.gate.hosts,
+        is_development=settings.development.enabled,
+        parts=front_door_parts(settings.gate, environment, neighbours),
+    )
+
+
+def proxy_secret_checks(settings: TorchgateSettings) -> Iterator[Finding]:
+    """Whether the secret that proves a proxy is one of `[secrets]`."""
+    name = settings.gate.proxy.secret
+    if name is not None and name not in settings.secrets:
+        known = list(settings.secrets)
+        hint = nearest(name, known) if known else "[secrets] is empty."
+        yield Finding("error", f"there is no secret {name!r} in [secrets]. {hint}", setting="gate.proxy.secret")
+
+
+def front_door_checks(settings: TorchgateSettings, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What keeps a server from starting in this environment; beyond secrets it is not for `check`, run elsewhere."""
+    yield from proxy_secret_checks(settings)
+    windows, declaration = settings.identity.windows, FRONT_DOORS[settings.gate.front_door]
+    blocked = client_tokens_blocked(declaration, environment) if windows.enabled else None
+    use = WindowsUse(windows.enabled, MarkedPaths(windows.paths), blocked)
+    yield from door_start_checks(settings.gate, environment, use)
+
+
+def client_tokens_blocked(declaration: FrontDoorDeclaration, environment: Mapping[str, str]) -> bool | None:
+    """Whether the web.config beside us blocks clients' own token headers; None where there is no web.config."""
+    folder = Path(environment.get(_PHYSICAL_PATH) or Path.cwd())
+    try:
+        with (folder / "web.config").open("rb") as file:
+            text = file.read(_MAX_WEB_CONFIG_BYTES).decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError):
+        return False
+    return blocks_client_tokens(text, declaration.token_header.decode("ascii"))
