@@ -47,6 +47,7 @@ def _groups(
 
 def issuer_checks(settings: AccessSettings) -> Iterator[Finding]:
     """Mistakes between issuers, secrets and roles."""
+    yield from _same_tenant(settings)
     for place, oidc in enumerate(settings.identity.oidc):
         if oidc.graph is not None and oidc.graph.client_secret not in settings.secrets:
             known = list(settings.secrets)
@@ -58,6 +59,20 @@ def issuer_checks(settings: AccessSettings) -> Iterator[Finding]:
             )
         if oidc.profile == "okta":
             yield from _login_names(settings, oidc.name)
+
+
+def _same_tenant(settings: AccessSettings) -> Iterator[Finding]:
+    """An issuer of many tenants and one of its tenants by itself: which rules are meant can't be told."""
+    owners: dict[str, OidcSettings] = {}
+    for place, oidc in enumerate(settings.identity.oidc):
+        for accepted in set(oidc.accepted_issuers()):
+            owner = owners.setdefault(accepted, oidc)
+            if owner.issuer != oidc.issuer:  # the same issuer twice is told by another check
+                yield Finding(
+                    "error",
+                    f"tokens of {accepted} count already for the issuer {owner.name!r}; each may count for one.",
+                    setting=f"identity.oidc.{place}.issuer",
+                )
 
 
 def _login_names(settings: AccessSettings, issuer: str) -> Iterator[Finding]:

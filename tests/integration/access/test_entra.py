@@ -105,6 +105,7 @@ async def failure(entra: EntraProcess, **settings: object) -> str:
     return caught.value.detail
 
 
+@pytest.mark.identity_case("bearer", "Entra: what azure-identity and MSAL get, over TLS", "its principal")
 async def test_a_program_that_uses_azure_identity_is_its_principal(entra: EntraProcess) -> None:
     found = await principal(entra)
     assert found.key == f"entra|{TENANT}|{OID}"
@@ -122,6 +123,7 @@ async def test_a_person_is_the_principal_with_groups(entra: EntraProcess) -> Non
     assert await failure(entra, callers=["app"]) == "a person's token"
 
 
+@pytest.mark.identity_case("bearer", "Entra: `_claim_sources` that names a place of the attacker's", "never asked")
 async def test_groups_that_were_left_out_are_unknown_and_nobody_asks_where_the_token_says(entra: EntraProcess) -> None:
     """The attacker, if it could, would name a place of its own in `_claim_sources`."""
     await asyncio.to_thread(entra.switch, "shape/overage")

@@ -102,6 +102,7 @@ async def test_start_does_not_wait_and_the_first_token_finds_the_keys(server: Se
     assert await asyncio.to_thread(server.provider.asked) == {"jwks": 1, "discovery": 1}
 
 
+@pytest.mark.identity_case("bearer", "an ID token of a real provider, whose audience is trusted", "401")
 async def test_an_id_token_is_refused_in_both_profiles(server: Server) -> None:
     """The attacker presents what a login gave to the client, whose audience is trusted here."""
     token = await asyncio.to_thread(server.provider.id_token)
@@ -110,6 +111,9 @@ async def test_an_id_token_is_refused_in_both_profiles(server: Server) -> None:
     assert await generic.answer(token) == "RejectedCredential: not an access token"
 
 
+@pytest.mark.identity_case(
+    "bearer", "a DPoP-bound token of a real provider without its proof, and the proof as a token", "401"
+)
 async def test_a_token_bound_by_dpop_is_refused_as_bearer(server: Server) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": public_jwk(key)}
@@ -126,6 +130,11 @@ async def test_a_token_bound_by_dpop_is_refused_as_bearer(server: Server) -> Non
     assert await server.answer(proof) == "RejectedCredential: issuer"
 
 
+@pytest.mark.identity_case(
+    "issuer",
+    "a real provider changes and withdraws keys",
+    "the new one counts at once, the old one until the next refresh",
+)
 async def test_keys_change_without_a_restart(server: Server) -> None:
     """A new key counts at once, the old one until it is withdrawn, and then no longer than to the next refresh."""
     old = await asyncio.to_thread(server.provider.access_token)
@@ -152,6 +161,11 @@ FAULTS = {
 }
 
 
+@pytest.mark.identity_case(
+    "issuer",
+    "key set or discovery answers 503, a reset, 24 MB, HTML, a redirect, another issuer or another host",
+    "known keys count; tokens of new ones get 503",
+)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_known_keys_go_on_and_unknown_ones_wait_while_the_issuer_fails(server: Server, fault: str) -> None:
     old = await asyncio.to_thread(server.provider.access_token)
@@ -169,6 +183,7 @@ async def test_known_keys_go_on_and_unknown_ones_wait_while_the_issuer_fails(ser
     assert await server.answer(new) == good(server)
 
 
+@pytest.mark.identity_case("issuer", "a key set that takes 20 s", "known keys wait for nothing; new ones 3 s at most")
 async def test_nobody_waits_longer_than_three_seconds_for_a_slow_issuer(server: Server) -> None:
     old = await asyncio.to_thread(server.provider.access_token)
     assert await server.answer(old) == good(server)
@@ -186,6 +201,7 @@ async def test_nobody_waits_longer_than_three_seconds_for_a_slow_issuer(server: 
     assert (await asyncio.to_thread(server.provider.asked))["jwks"] == 2, "twenty requests shared one read"
 
 
+@pytest.mark.identity_case("issuer", "an issuer that is not there, or without TLS", "503")
 async def test_an_issuer_that_is_not_there_is_unavailable(provider: ProviderProcess, tmp_path: Path) -> None:
     """Nothing listens; no such name; a certificate authority file that is not there."""
     token = await asyncio.to_thread(provider.access_token)
@@ -200,3 +216,34 @@ async def test_an_issuer_that_is_not_there_is_unavailable(provider: ProviderProc
         assert (await server.answer(token)).startswith("IssuerUnavailable")
         assert server.authentication.issuers()[0].failure
         await server.authentication.stop()
+
+
+@pytest.mark.identity_case("bearer", "tokens of a real provider in the shapes of Okta and Keycloak", "their principals")
+@pytest.mark.parametrize(
+    ("shape", "place", "settings", "key", "marks"),
+    [
+        ("okta", "/oauth2/default", {}, "00uann", {"rig:uid:00uann", "rig:scope:models.predict", "rig:group:Staff"}),
+        (
+            "keycloak",
+            "/realms/corp",
+            {"role_claims": ['resource_access."my.client".roles'], "clients": ["service"]},
+            "service",
+            {"rig:role:Analyst", "rig:sub:service"},
+        ),
+    ],
+)
+async def test_tokens_in_the_shape_of_other_products_are_their_principals(
+    server: Server, shape: str, place: str, settings: dict[str, object], key: str, marks: set[str]
+) -> None:
+    await asyncio.to_thread(server.provider.switch, f"shape/{shape}")
+    issuer = server.provider.issuer + place
+    shaped = Server(server.provider, profile=shape, issuer=issuer, **settings)
+    token = await asyncio.to_thread(server.provider.access_token)
+    principal = await shaped.authentication.authenticate(Presented(bearer=token))
+    assert principal.key == f"rig|{issuer}|{key}"
+    assert marks <= principal.marks
+    assert await server.answer(token) == "RejectedCredential: issuer"
+    await shaped.authentication.stop()
+    other = Server(server.provider, profile=shape, issuer=issuer, **settings | {"clients": ["other"]})
+    assert await other.answer(token) == "RejectedCredential: client not allowed"
+    await other.authentication.stop()

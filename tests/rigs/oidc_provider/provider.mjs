@@ -2,7 +2,8 @@
 // It prints one line of JSON with its issuer, and ends when its standard input does.
 //
 // Switches (POST): /__reset, /__rotate (a new key first), /__retire (only the newest key stays),
-// /__jwks/{ok,slow,down,reset,huge,html,redirect}, /__discovery/{ok,issuer,host,insecure}.
+// /__jwks/{ok,slow,down,reset,huge,html,redirect}, /__discovery/{ok,issuer,host,insecure},
+// /__shape/{plain,okta,keycloak}: what its tokens look like; the issuer then is /oauth2/default or /realms/corp below it.
 // GET /__asked: how often key set and discovery document were asked for.
 
 import http from 'node:http';
@@ -15,7 +16,23 @@ const server = http.createServer();
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
-const state = { keys: [], provider: null, jwks: 'ok', discovery: 'ok', asked: { jwks: 0, discovery: 0 }, made: 0 };
+const state = { keys: [], provider: null, jwks: 'ok', discovery: 'ok', shape: 'plain', asked: { jwks: 0, discovery: 0 }, made: 0 };
+
+const places = { plain: '', okta: '/oauth2/default', keycloak: '/realms/corp' };
+const shapes = {
+  plain: (parts) => parts,
+  okta: ({ header, payload: { client_id: cid, scope, ...payload } }) => ({
+    header: { ...header, typ: undefined },
+    payload: { ...payload, ver: 1, cid, uid: '00uann', sub: 'ann@corp.example', scp: scope.split(' '), groups: ['Staff'] },
+  }),
+  keycloak: ({ header, payload: { client_id: azp, roles, ...payload } }) => ({
+    header: { ...header, typ: 'JWT' },
+    payload: {
+      ...payload, azp, typ: 'Bearer', aud: [payload.aud, 'account'],
+      realm_access: { roles: ['offline_access'] }, resource_access: { 'my.client': { roles } },
+    },
+  }),
+};
 
 async function newKeys() {
   state.made += 1;
@@ -60,6 +77,14 @@ function build() {
         }),
       },
     },
+    formats: {
+      customizers: {
+        jwt: (ctx, token, parts) => {
+          const { header, payload } = shapes[state.shape](parts);
+          Object.assign(parts, { header, payload: { ...payload, iss: issuer + places[state.shape] } });
+        },
+      },
+    },
     extraTokenClaims: () => ({ roles: ['Analyst'] }),
   });
   provider.registerGrantType('urn:rig:id_token', async (ctx) => {
@@ -72,7 +97,7 @@ function build() {
 }
 
 async function reset() {
-  Object.assign(state, { keys: [await newKeys()], jwks: 'ok', discovery: 'ok', asked: { jwks: 0, discovery: 0 } });
+  Object.assign(state, { keys: [await newKeys()], jwks: 'ok', discovery: 'ok', shape: 'plain', asked: { jwks: 0, discovery: 0 } });
   build();
 }
 
@@ -81,7 +106,7 @@ async function command(path) {
   if (name === 'reset') await reset();
   else if (name === 'rotate') { state.keys.unshift(await newKeys()); build(); }
   else if (name === 'retire') { state.keys.length = 1; build(); }
-  else if (name === 'jwks' || name === 'discovery') state[name] = value;
+  else if (['jwks', 'discovery', 'shape'].includes(name)) state[name] = value;
 }
 
 function answer(res, status, type, body) {
@@ -110,6 +135,10 @@ server.on('request', async (req, res) => {
   const path = req.url.split('?')[0];
   if (path === '/__asked') return answer(res, 200, 'application/json', JSON.stringify(state.asked));
   if (path.startsWith('/__')) { await command(path); return answer(res, 200, 'text/plain', 'done'); }
+  if (state.shape !== 'plain' && path === `${places[state.shape]}/.well-known/openid-configuration`) {
+    const document = { issuer: issuer + places[state.shape], jwks_uri: `${issuer}/jwks` };
+    return answer(res, 200, 'application/json', JSON.stringify(document));
+  }
   if (path === '/jwks') {
     state.asked.jwks += 1;
     if (state.jwks !== 'ok') return jwksFaults[state.jwks](req, res);

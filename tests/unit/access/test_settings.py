@@ -362,3 +362,19 @@ analyst = ["okta:sub:ann@corp.example", "okta:sub:0oaclient", "okta:uid:00uann"]
 """
     assert "okta:uid:ID" in mistakes(text)["roles.analyst.0"]
     assert "roles.analyst.1" not in mistakes(text)
+
+
+def test_a_tenant_counts_for_one_issuer_alone() -> None:
+    """Otherwise the rules of one of the two would be those that nobody sees at work."""
+    many = f'''
+[[identity.oidc]]
+name = "many"
+profile = "entra"
+issuer = "https://login.microsoftonline.com/{{tenantid}}/v2.0"
+audience = ["api"]
+tenants = ["{TENANT}"]
+'''
+    one = f'[[identity.oidc]]\nname = "one"\nprofile = "entra"\nissuer = "{ENTRA}"\naudience = ["api"]\n'
+    assert "count already for the issuer 'many'" in mistakes(many + one)["identity.oidc.1.issuer"]
+    assert "count already for the issuer 'one'" in mistakes(one + many)["identity.oidc.1.issuer"]
+    assert "is there already" in mistakes(one + one.replace("one", "two"))["identity.oidc.1.issuer"]
