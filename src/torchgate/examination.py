@@ -9,9 +9,11 @@ from pathlib import Path
 import msgspec
 
 from torchgate.access.checks import checks as access_checks
+from torchgate.access.policy_checks import model_findings
 from torchgate.config import Configuration, TorchgateSettings, explain, read_configuration
 from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
+from torchgate.engine.catalog import read_catalog
 from torchgate.engine.checks import checks as engine_checks
 from torchgate.engine.share_checks import share_checks
 from torchgate.front_door_setup import proxy_secret_checks
@@ -59,6 +61,7 @@ def _room_findings(
     yield from development_checks(settings, environment)
     yield from secret_checks(configuration.file.parent, settings, environment)
     yield from access_checks(configuration.access_settings(), windows_accounts())
+    yield from model_findings(configuration.access_settings(), frozenset(read_catalog(settings.models)[0].entries))
     yield from engine_checks(
         settings.engine,
         settings.models,

@@ -13,6 +13,7 @@ from torchgate.access.key_checks import key_file_findings, key_findings, known_k
 from torchgate.access.policy.hook import load_hook
 from torchgate.access.policy.roles import RESERVED_WORDS, parse_member
 from torchgate.access.policy.windows_members import WINDOWS_WORDS, windows_member_mistake
+from torchgate.access.policy_checks import policy_findings
 from torchgate.access.policy_settings import RuleSettings
 from torchgate.access.settings import AccessSettings
 from torchgate.access.windows_checks import uses_windows, windows_findings
@@ -35,6 +36,7 @@ def checks(settings: AccessSettings, accounts: WindowsAccounts | None = None) ->
     yield from authority_findings(settings)
     yield from windows_findings(settings, accounts)
     yield from _unused(settings)
+    yield from policy_findings(settings)
 
 
 def setting_checks(settings: AccessSettings) -> Iterator[Finding]:
@@ -74,8 +76,6 @@ def _members(settings: AccessSettings) -> Iterator[Finding]:
         for place, text in enumerate(members):
             if mistake := _member_mistake(text, settings, key_ids):
                 yield Finding("error", mistake, setting=f"roles.{role}.{place}")
-        if not members:
-            yield Finding("warning", "has no members, so that nobody has this role.", setting=f"roles.{role}")
 
 
 def _member_mistake(text: str, settings: AccessSettings, key_ids: frozenset[str]) -> str:

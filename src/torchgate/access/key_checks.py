@@ -30,6 +30,12 @@ def known_key_ids(settings: AccessSettings) -> frozenset[str]:
     return frozenset(in_file | {key.id for key in settings.identity.api_keys})
 
 
+def roles_of_keys(settings: AccessSettings) -> frozenset[str]:
+    """Roles that keys have by their own entries."""
+    keys = (*settings.identity.api_keys, *_content(settings).keys)
+    return frozenset(role for key in keys for role in key.roles)
+
+
 def key_findings(settings: AccessSettings) -> Iterator[Finding]:
     """Keys at their end, and roles of theirs that do not exist."""
     content = _content(settings)
