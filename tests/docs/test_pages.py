@@ -11,6 +11,7 @@ import pytest
 from tests.docs.markdown import REPOSITORY, blocks, command_lines, links, pages
 
 from torchgate import cli
+from torchgate.access.policy.cases import CasesSettings
 from torchgate.config import TorchgateSettings
 from torchgate.contract.settings_file import read_settings
 from torchgate.engine.model_settings import ModelSettings
@@ -48,7 +49,8 @@ def test_settings_blocks_are_accepted(page: Path, tmp_path: Path):
         if block.language == "toml":
             file = tmp_path / "block.toml"
             file.write_text(block.text, encoding="utf-8")
-            shape = ModelSettings if block.title.endswith("model.toml") else TorchgateSettings
+            shapes = {"model.toml": ModelSettings, "policy_cases.toml": CasesSettings}
+            shape = shapes.get(block.title.rpartition("/")[2], TorchgateSettings)
             assert read_settings(file, shape)[1] == []
 
 
