@@ -33,19 +33,22 @@ def policy_findings(settings: AccessSettings) -> Iterator[Finding]:
 
 def model_findings(settings: AccessSettings, models: Collection[ModelRef]) -> Iterator[Finding]:
     """Models and versions that rules name and that are not there."""
-    names = sorted({ref.name for ref in models})
     for kind in ("grants", "denials"):
         for place, rule in enumerate(getattr(settings.policy, kind)):
-            setting = f"policy.{kind}.{place}"
-            for pattern in rule.models or ():
-                if not any(_fits(pattern, name) for name in names):
-                    hint = nearest(pattern, names) if names else "There are no models."
-                    yield Finding("warning", f"there is no model {pattern!r}. {hint}", setting=f"{setting}.models")
-            for version in rule.versions or ():
-                found = [ref for ref in models if any(_fits(pattern, ref.name) for pattern in rule.models or ())]
-                if found and version not in {ref.version for ref in found}:
-                    sentence = f"none of these models has a version {version}."
-                    yield Finding("warning", sentence, setting=f"{setting}.versions")
+            yield from _models_of(rule, f"policy.{kind}.{place}", models)
+
+
+def _models_of(rule: RuleSettings, setting: str, models: Collection[ModelRef]) -> Iterator[Finding]:
+    names = sorted({ref.name for ref in models})
+    patterns = rule.models or ()
+    for pattern in patterns:
+        if not any(_fits(pattern, name) for name in names):
+            hint = nearest(pattern, names) if names else "There are no models."
+            yield Finding("warning", f"there is no model {pattern!r}. {hint}", setting=f"{setting}.models")
+    versions = {ref.version for ref in models if any(_fits(pattern, ref.name) for pattern in patterns)}
+    for version in rule.versions or ():
+        if versions and version not in versions:
+            yield Finding("warning", f"none of these models has a version {version}.", setting=f"{setting}.versions")
 
 
 def _fits(pattern: str, name: str) -> bool:
