@@ -26,6 +26,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[PolicyRig]:
         yield rig
 
 
+@pytest.mark.identity_case(
+    "policy", "a right that was taken away while the server runs", "403 from the next request on"
+)
 async def test_a_right_that_is_taken_away_is_gone_with_the_next_request(rig: PolicyRig) -> None:
     """Nothing that was remembered outlives the policy: neither the decision nor the key's roles."""
     assert await rig.infer("ann") == 200
@@ -98,6 +101,9 @@ async def test_a_bad_file_is_told_once_and_not_at_each_look(rig: PolicyRig) -> N
     assert len(rig.audit.policies) == 1
 
 
+@pytest.mark.identity_case(
+    "policy", "a request whose body comes after the policy changed", "one policy decides all of it"
+)
 async def test_a_request_under_way_ends_under_the_policy_that_let_it_in(rig: PolicyRig) -> None:
     """Its body comes after the change, which would forbid it: one record, one policy."""
     before = rig.known().status().version
@@ -123,6 +129,7 @@ async def test_a_request_under_way_ends_under_the_policy_that_let_it_in(rig: Pol
     assert (event.status, event.decision.policy_version) == (200, before)
 
 
+@pytest.mark.identity_case("policy", "a change of the policy that the audit can't take", "the old policy stays")
 async def test_a_change_that_cannot_be_recorded_does_not_count(rig: PolicyRig) -> None:
     """Fail closed, and tried again as soon as the trail can be written."""
     rig.write(askers='"key:bob"')
@@ -136,6 +143,7 @@ async def test_a_change_that_cannot_be_recorded_does_not_count(rig: PolicyRig) -
     assert not rig.known().status().troubles
 
 
+@pytest.mark.identity_case("policy", "an API key that was taken out of the settings", "401 without a restart")
 async def test_a_key_in_the_settings_is_revoked_without_a_restart(rig: PolicyRig) -> None:
     rig.write()
     path = rig.folder / "torchgate.toml"
@@ -154,6 +162,7 @@ async def test_what_needs_a_restart_is_said_and_not_half_done(rig: PolicyRig) ->
     assert answer.json()["waits_for_restart"] == ["identity.refusals", "audit"]
 
 
+@pytest.mark.identity_case("policy", "a policy in the body of a reload, or a reload without the right", "400, 403")
 async def test_only_those_who_may_administer_see_or_change_the_policy(rig: PolicyRig) -> None:
     for method, path in (("GET", "/v2/policy"), ("POST", "/v2/policy/reload")):
         assert (await rig.ask("ann", method, path)).status == 403

@@ -372,6 +372,7 @@ async def test_lists_tell_of_readable_versions_alone(rig: PolicyRig, asker: Aske
             assert "double" not in nothing, path
 
 
+@pytest.mark.identity_case("policy", "a load of a bare name with a right on one version", "403")
 async def test_who_may_load_one_version_may_not_load_all_by_the_bare_name(rig: PolicyRig, asker: Asker) -> None:
     """The attacker leaves the version out, whose default the model's own version 1 may be."""
     del rig.engine.descriptions[max(rig.engine.descriptions)]

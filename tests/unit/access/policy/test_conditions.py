@@ -215,6 +215,7 @@ EVERY_QUESTION = [
 ]
 
 
+@pytest.mark.identity_case("policy", "the same question before and after a right's hours", "decided anew")
 @given(policies(), JUMPS_S)
 def test_remembered_decisions_are_those_of_the_rules_whatever_the_clock_does(
     policy: Policy, jumps_s: list[float]
