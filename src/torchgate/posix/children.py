@@ -202,6 +202,8 @@ class PosixChild:
         os.close(self._exit_descriptor)
         self._kill_all()
         if self._groups is not None and self._group is not None:
+            for sentence in self._group.reached():
+                _log.warning("process %d %s", self._process.pid, sentence)
             self._groups.end(self._group)
         else:
             asyncio.get_running_loop().run_in_executor(None, self._end_left_behind)

@@ -125,7 +125,7 @@ class ControlGroups:
             why = self._handed_down(controller)
             if why:
                 self.unheld[controller] = why
-        self._guard = self._guarded(server)
+        self._set_guard(server)
 
     def _handed_down(self, controller: str) -> str:
         """Have the workers' groups get a controller; empty, or why they don't."""
@@ -139,10 +139,10 @@ class ControlGroups:
             return f"{self._place.folder} does not hand down '{controller}': {error.strerror}{others}"
         return ""
 
-    def _guarded(self, server: Path) -> subprocess.Popen[bytes] | None:
+    def _set_guard(self, server: Path) -> None:
         if not (server / "cgroup.kill").exists():
-            return None  # Linux before 5.14: the next server sweeps
-        guard = subprocess.Popen(
+            return  # Linux before 5.14: the next server sweeps
+        self._guard = subprocess.Popen(
             ["/bin/sh", "-c", _GUARD, "torchgate-guard", str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -151,8 +151,7 @@ class ControlGroups:
             cwd="/",
             start_new_session=True,
         )
-        _write(server / "cgroup.procs", str(guard.pid))
-        return guard
+        _write(server / "cgroup.procs", str(self._guard.pid))
 
     def _move_back(self) -> None:
         if not self._place.is_own or self._place.is_root:

@@ -67,6 +67,16 @@ class WorkerGroup:
             self._write("cpu.max", f"{quota_us} {_PERIOD_US}")
             yield Enforcement("cpu_percent", "cgroup", value=limits.cpu_percent)
 
+    def reached(self) -> tuple[str, ...]:
+        """At which of its limits the kernel has ended something in it, or refused it something."""
+        ended, refused = self._count("memory.events", "oom_kill"), self._count("pids.events", "max")
+        sentences = []
+        if ended:
+            sentences.append(f"reached its memory limit: the kernel has ended {ended} of its processes")
+        if refused:
+            sentences.append(f"reached its number of processes: {refused} more were refused")
+        return tuple(sentences)
+
     def kill(self) -> None:
         """End everything in it at once. Safe to call twice, and when it is gone."""
         with suppress(FileNotFoundError):
@@ -75,6 +85,13 @@ class WorkerGroup:
     def remove(self) -> bool:
         """Whether it is gone now; False while something in it has not ended yet."""
         return remove_group(self.folder)
+
+    def _count(self, file: str, name: str) -> int:
+        try:
+            lines = (self.folder / file).read_text(encoding="ascii").splitlines()
+        except OSError:  # no such controller
+            return 0
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
 
     def _write(self, name: str, value: int | str) -> None:
         # Unbuffered, and no new file: what the kernel refuses is raised here, by name.

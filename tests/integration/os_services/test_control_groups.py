@@ -26,7 +26,7 @@ from torchgate.contract.worker_limits import WorkerLimits
 if sys.platform != "win32":
     from torchgate.posix.children import PosixChildren
     from torchgate.posix.control_groups import ControlGroups
-    from torchgate.posix.group_place import GroupPlace
+    from torchgate.posix.group_place import GroupPlace, find_place
     from torchgate.posix.worker_group import remove_group
 
 pytestmark = [pytest.mark.linux("control groups are Linux's"), pytest.mark.timeout(120)]
@@ -35,12 +35,9 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def place() -> Iterator[GroupPlace]:
-    """Where groups can be made; the test leaves it as it was."""
-    place = place_with()
-    before = names_in(place.folder)
-    yield place
-    assert names_in(place.folder) == before
+def place() -> GroupPlace:
+    """Where groups can be made."""
+    return place_with()
 
 
 @pytest.fixture
@@ -137,14 +134,14 @@ def test_what_has_left_session_and_parent_ends_with_the_server_that_is_killed(pl
 
 def test_what_a_dead_server_left_is_ended_and_removed_by_the_next(place, caplog):
     """Nobody was left to do it: the server and its guard were both killed."""
-    with server_process("detach") as (server, said):
+    with other_group(place) as folder, server_process("detach", str(folder)) as (server, said):
         psutil.Process(int(said["guard"])).kill()
         server.kill()
         server.wait()
         assert psutil.pid_exists(int(said["said"]))
-        ControlGroups(place).close()
+        ControlGroups(find_place(str(folder))).close()
         assert has_ended(int(said["said"]))
-    assert not Path(said["folder"].strip()).exists()
+        assert names_in(folder) == set()
     assert any("that a dead server left" in line for line in caplog.messages)
 
 
@@ -213,7 +210,7 @@ async def test_without_a_controller_its_limit_is_not_held_and_why_is_said(start_
     await end(started)
 
 
-async def test_processes_without_end_stop_at_the_limit_and_end_with_the_worker(start_grouped, groups):
+async def test_processes_without_end_stop_at_the_limit_and_end_with_the_worker(start_grouped, groups, caplog):
     place_with("pids")
     started = await start_grouped("bomb")
     folder = group_of(started, groups)
@@ -226,6 +223,7 @@ async def test_processes_without_end_stop_at_the_limit_and_end_with_the_worker(s
     assert len(left) == number + 1
     await end(started)
     assert all(has_ended(pid) for pid in left)
+    assert any("reached its number of processes: 1 more" in line for line in caplog.messages)
 
 
 async def test_processes_are_held_though_nobody_said_a_limit(start_grouped, groups):
@@ -237,7 +235,7 @@ async def test_processes_are_held_though_nobody_said_a_limit(start_grouped, grou
     await end(started)
 
 
-async def test_memory_is_counted_over_all_processes_and_ends_them_all(start_grouped, groups):
+async def test_memory_is_counted_over_all_processes_and_ends_them_all(start_grouped, groups, caplog):
     """Eight processes with 32 MiB each: no limit of a single process would hold them."""
     place_with("memory")
     started = await start_grouped("swell")
@@ -246,6 +244,7 @@ async def test_memory_is_counted_over_all_processes_and_ends_them_all(start_grou
     assert held["memory_bytes"] == "cgroup"
     started.child.write(b"go")
     assert await started.child.wait() == -9
+    assert any("reached its memory limit" in line for line in caplog.messages)
     await until(lambda: not folder.exists() or not pids_in(folder))
 
 

@@ -26,13 +26,26 @@ exec "$@"
 
 
 @pytest.mark.parametrize(
-    "start", [pytest.param(IN_THE_ONLY_GROUP, id="only_group"), pytest.param(IN_A_GROUP_OF_ITS_OWN, id="own_group")]
+    ("start", "selected"),
+    [
+        pytest.param(IN_A_GROUP_OF_ITS_OWN, "test", id="own_group"),
+        pytest.param(IN_THE_ONLY_GROUP, "by_itself or processes_without_end", id="only_group"),
+    ],
 )
-def test_all_hold_where_all_controllers_are(tmp_path, start):
+def test_all_hold_where_all_controllers_are(tmp_path, start, selected):
     """As in a container or a service: a server may not stay in the group whose controllers it hands down."""
     if not missing("memory", "pids", "cpu"):
         return  # they have run right here
-    options = ["-q", "-p", "tests.skip_policy", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inside'}"]
+    options = [
+        "-q",
+        "-p",
+        "tests.skip_policy",
+        "-p",
+        "no:cacheprovider",
+        f"--basetemp={tmp_path / 'inside'}",
+        "-k",
+        selected,
+    ]
     command = ["sh", "-c", start, "sh", sys.executable, "-m", "pytest", *options, str(FILE)]
     ran = run_in_user_mode_linux(command, ROOT, tmp_path, timeout_s=280)
     assert ran.code == 0, ran.output

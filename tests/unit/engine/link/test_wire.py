@@ -6,14 +6,17 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.in_process_engine import describe_model
 
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.inference import InferenceRequest, InferenceResponse
 from torchgate.contract.principal import Principal
+from torchgate.contract.worker_limits import Enforcement
 from torchgate.contract.worker_wire import Frames
 from torchgate.engine.link import wire
 from torchgate.engine.link.wire import (
     Admit,
+    Catalogue,
     Done,
     Hello,
     LinkBroken,
@@ -47,6 +50,17 @@ def body(frame: bytes) -> bytes:
 def test_a_run_carries_every_field_of_a_request_but_the_principal():
     told = {name.replace("remaining_s", "deadline_at") for name in RunFields.__struct_fields__}
     assert told == set(InferenceRequest.__struct_fields__) - {"principal"}, "a field was added on one side alone"
+
+
+def test_gates_hear_how_the_limits_of_workers_are_held():
+    held = (
+        Enforcement("memory_bytes", "cgroup", "of all", 1 << 40),
+        Enforcement("processors", "affinity", value=(0, 2)),
+        Enforcement("device_memory_fraction", "torch", value=0.5),
+        Enforcement("processes", "", "no group", 4),
+    )
+    message = Catalogue((msgspec.structs.replace(describe_model("m", (), ()), limits=held),), {"m": "1"}, True)
+    assert decode_from_pool(body(encode(message))) == message
 
 
 def test_an_answer_carries_every_field_of_a_response():
