@@ -49,11 +49,11 @@ SECONDS = 5.0
 
 
 async def _measure(folder: Path) -> dict[str, Any]:
-    from torchgate.app import operating_system
     from torchgate.engine.catalog import read_catalog
     from torchgate.engine.local_workers import LocalWorkers
     from torchgate.engine.scheduler import Scheduler
     from torchgate.engine.settings import EngineSettings, ModelsSettings
+    from torchgate.engine_composition import operating_system
 
     for name, batch_s in BATCH_S.items():
         (folder / name / "1").mkdir(parents=True)
@@ -63,7 +63,7 @@ async def _measure(folder: Path) -> dict[str, Any]:
     if findings:
         raise SystemExit("\n".join(map(str, findings)))
     settings = EngineSettings(threads=1, standbys=0, section_bytes=16 << 20)
-    children, sections, *_ = operating_system()
+    children, sections = operating_system()
     engine = Scheduler(catalog, LocalWorkers(children, sections, settings), settings)
     warm = asyncio.Event()
     engine.watch(lambda: warm.set() if engine.is_warm else None)

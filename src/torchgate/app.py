@@ -9,15 +9,15 @@ from pathlib import Path
 from torchgate import __version__
 from torchgate.composition import (
     ENGINE_STOP_S,
-    built_engine,
     opened_audit,
-    operating_system,
+    private_folders,
     run_command,
     say_models,
     served_over_http,
 )
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.engine.models_watch import ModelsWatch
+from torchgate.engine_composition import built_engine, operating_system
 from torchgate.life_cycle import LifeCycle
 from torchgate.stop_signals import StopSignals
 from torchgate.terminal import say
@@ -32,9 +32,9 @@ def serve(path: Path, flags: Sequence[str]) -> int:
 
 
 async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:
-    _, sections, private_folders = operating_system()
+    sections = operating_system()[1]
     async with AsyncExitStack() as running:
-        audit = await running.enter_async_context(opened_audit(settings, private_folders))
+        audit = await running.enter_async_context(opened_audit(settings, private_folders()))
         life_cycle = LifeCycle(audit)
         await running.enter_async_context(life_cycle.of_server(__version__))
         watch = ModelsWatch(settings.models)

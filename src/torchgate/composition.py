@@ -1,4 +1,8 @@
-"""What the commands that run for long are composed of: each piece opens something and closes it again."""
+"""What the commands that run for long are composed of: each piece opens something and closes it again.
+
+A gate imports this, and is to answer within a second of its start: what only engine and workers need stands in
+engine_composition.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,9 @@ from torchgate.config import Configuration, TorchgateSettings, read_configuratio
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.inference import Engine, ModelDescription
-from torchgate.contract.local_pipes import LocalPipes
-from torchgate.contract.os_services import Children, PrivateFolders, Sections
+from torchgate.contract.local_pipes import LocalPipes, PipeAddress
+from torchgate.contract.os_services import PrivateFolders
 from torchgate.development import new_tokens
-from torchgate.engine.catalog import read_catalog, read_model
-from torchgate.engine.local_workers import LocalWorkers
-from torchgate.engine.quotas import Quotas
-from torchgate.engine.scheduler import Scheduler
-from torchgate.engine.trust import Trust
-from torchgate.engine.trusted_code import SignedCode
 from torchgate.front_door_setup import front_door_of
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.door_parts import effective_bind
@@ -56,6 +54,7 @@ from torchgate.terminal import fail, note, say
 from torchgate.windows_here import windows_accounts
 
 _log = logging.getLogger("torchgate.app")
+_PIPE_NAME = "pool"
 ENGINE_STOP_S = 1.0
 """For batches that still run when the gate has drained: 6 s + 1 s leaves 1 s of 8 for the audit."""
 
@@ -90,33 +89,6 @@ def run_command(path: Path, flags: Sequence[str], main: Main) -> int:
     return 0
 
 
-def built_engine(
-    configuration: Configuration, settings: TorchgateSettings, sections: Sections, life_cycle: LifeCycle
-) -> Scheduler:
-    """The engine over workers of this machine, not started."""
-    private_folders = operating_system()[2]
-    children = workers_children(settings.engine.control_group)
-    catalog, findings = read_catalog(settings.models)
-    for finding in findings:
-        _log.warning("%s", finding)
-    signed = SignedCode(
-        Trust(settings.models, configuration.file.parent),
-        settings.state.folder / "models",
-        private_folders.make_private,
-    )
-    return Scheduler(
-        catalog,
-        LocalWorkers(children, sections, settings.engine, on_lifecycle=life_cycle.note),
-        settings.engine,
-        shares=settings.shares,
-        on_lifecycle=life_cycle.note,
-        quotas=Quotas(settings.quotas, monotonic_s),
-        examine_signed=signed.examine,
-        examine_allowed=signed.copied if settings.models.copies else None,
-        read=lambda name: read_model(settings.models, name),
-    )
-
-
 @asynccontextmanager
 async def served_over_http(
     configuration: Configuration,
@@ -127,7 +99,6 @@ async def served_over_http(
     stop: StopSignals,
 ) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[None]]]:
     """Everything between HTTP and an engine; what is given opens the door for its block, once the engine is started."""
-    private_folders = operating_system()[2]
     async with AsyncExitStack() as running:
         tokens = new_tokens(settings)
         secrets = await running.enter_async_context(opened_secrets(configuration, settings, life_cycle))
@@ -169,44 +140,23 @@ async def served_over_http(
                 server = HttpServer(app, settings.gate, bind=bind, tls=tls)
                 await started(server, bind)
                 door.push_async_callback(server.stop, settings.gate.drain_s)
-                door.enter_context(announced(settings, _url(settings, bind, server.port), tokens, private_folders))
+                url = _url(settings, bind, server.port)
+                door.enter_context(announced(settings, url, tokens, private_folders()))
                 yield
 
         yield open_door
 
 
-def operating_system() -> tuple[Children, Sections, PrivateFolders]:
-    """What this operating system has for the Protocols of contract."""
+def private_folders() -> PrivateFolders:
+    """What this operating system has for folders that nobody else may look into."""
     # Imported here: each room has its calls on its own system alone.
     if sys.platform == "win32":
-        from torchgate.windows.children import WindowsChildren
         from torchgate.windows.private_folder import WindowsPrivateFolders
-        from torchgate.windows.section import WindowsSections
 
-        return WindowsChildren(), WindowsSections(), WindowsPrivateFolders()
-    from torchgate.posix.children import PosixChildren
+        return WindowsPrivateFolders()
     from torchgate.posix.private_folder import PosixPrivateFolders
-    from torchgate.posix.section import PosixSections
 
-    return PosixChildren(), PosixSections(), PosixPrivateFolders()
-
-
-def workers_children(control_group: str) -> Children:
-    """Children that the operating system holds to their limits by all that it has.
-
-    Args:
-        control_group: `engine.control_group`.
-    """
-    if sys.platform == "win32":
-        return operating_system()[0]
-    from torchgate.posix.children import PosixChildren
-    from torchgate.posix.control_groups import open_control_groups
-    from torchgate.posix.group_place import NoControlGroups
-
-    try:
-        return PosixChildren(groups=open_control_groups(control_group))
-    except NoControlGroups as error:
-        raise CannotStart(f'{error}. Name another, or say engine.control_group = "auto".') from None
+    return PosixPrivateFolders()
 
 
 def local_pipes() -> LocalPipes:
@@ -218,6 +168,11 @@ def local_pipes() -> LocalPipes:
     from torchgate.posix.local_pipes import PosixLocalPipes
 
     return PosixLocalPipes()
+
+
+def pool_address(settings: TorchgateSettings) -> PipeAddress:
+    """Where a project's pool and its gates meet."""
+    return PipeAddress(settings.pool.folder or settings.state.folder, _PIPE_NAME)
 
 
 @asynccontextmanager

@@ -10,7 +10,8 @@ from torchgate import __version__
 from torchgate.composition import (
     local_pipes,
     opened_audit,
-    operating_system,
+    pool_address,
+    private_folders,
     run_command,
     say_models,
     served_over_http,
@@ -20,7 +21,6 @@ from torchgate.contract.local_pipes import PeerChannel
 from torchgate.engine.link.pool_link import PoolLink
 from torchgate.engine.link.remote_engine import RemoteEngine
 from torchgate.life_cycle import LifeCycle
-from torchgate.pool_app import pool_address
 from torchgate.stop_signals import StopSignals
 from torchgate.terminal import say
 
@@ -37,9 +37,8 @@ def run_gate(path: Path, flags: Sequence[str]) -> int:
 
 
 async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:
-    private_folders = operating_system()[2]
     async with AsyncExitStack() as running:
-        audit = await running.enter_async_context(opened_audit(settings, private_folders))
+        audit = await running.enter_async_context(opened_audit(settings, private_folders()))
         life_cycle = LifeCycle(audit)
         await running.enter_async_context(life_cycle.of_server(f"{__version__} (gate)"))
         engine = _pool_of(settings)

@@ -9,24 +9,24 @@ from pathlib import Path
 from torchgate import __version__
 from torchgate.composition import (
     CannotStart,
-    built_engine,
     local_pipes,
     opened_audit,
-    operating_system,
+    pool_address,
+    private_folders,
     run_command,
     say_models,
 )
 from torchgate.config import Configuration, TorchgateSettings
-from torchgate.contract.local_pipes import AddressTaken, Listening, LocalPipes, PipeAddress
+from torchgate.contract.local_pipes import AddressTaken, Listening, LocalPipes
 from torchgate.contract.os_services import PrivateFolders, Section, Sections
 from torchgate.engine.link.pool_end import PoolEnd
 from torchgate.engine.models_watch import ModelsWatch
+from torchgate.engine_composition import built_engine, operating_system
 from torchgate.life_cycle import LifeCycle
 from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.instance_lock import InstanceLock
 from torchgate.terminal import say
 
-PIPE_NAME = "pool"
 _LOCK_FILE = "pool.lock"
 
 
@@ -39,13 +39,13 @@ def run_pool(path: Path, flags: Sequence[str]) -> int:
 
 
 async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:
-    _, sections, private_folders = operating_system()
+    sections = operating_system()[1]
     pipes = local_pipes()
     accounts = settings.pool.gates or (pipes.own_account,)
     async with AsyncExitStack() as running:
         # First of all: a second pool must leave no trace, no audit chain either.
-        running.callback(_only_pool(settings, private_folders).release)
-        audit = await running.enter_async_context(opened_audit(settings, private_folders))
+        running.callback(_only_pool(settings, private_folders()).release)
+        audit = await running.enter_async_context(opened_audit(settings, private_folders()))
         life_cycle = LifeCycle(audit)
         await running.enter_async_context(life_cycle.of_server(f"{__version__} (pool)"))
         await running.enter_async_context(life_cycle.watching_models())
@@ -65,11 +65,6 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         say_models(engine.models())
         await stop.wait()
         say("torchgate: the pool stops; requests that run are finished. A second signal ends everything at once.")
-
-
-def pool_address(settings: TorchgateSettings) -> PipeAddress:
-    """Where a project's pool and its gates meet."""
-    return PipeAddress(settings.pool.folder or settings.state.folder, PIPE_NAME)
 
 
 def _only_pool(settings: TorchgateSettings, private_folders: PrivateFolders) -> InstanceLock:

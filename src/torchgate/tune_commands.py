@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from torchgate.composition import operating_system
+from torchgate.composition import private_folders
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.back_end import Artifact
 from torchgate.contract.os_services import ChildSpec
@@ -36,6 +36,7 @@ from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
 from torchgate.engine.tuned_table import CannotWrite, tuned_table, with_tuned
 from torchgate.engine.worker_environment import fair_threads, worker_environment
+from torchgate.engine_composition import operating_system
 from torchgate.sign_commands import CannotSign, project_settings, wanted_entry
 from torchgate.terminal import fail, note, say
 
@@ -80,7 +81,7 @@ def _examined(entry: CatalogEntry, configuration: Configuration, settings: Torch
     if entry.is_code_allowed:
         return entry.artifact
     trust = Trust(settings.models, configuration.file.parent)
-    signed = SignedCode(trust, copies, operating_system()[2].make_private)
+    signed = SignedCode(trust, copies, private_folders().make_private)
     return msgspec.structs.replace(entry.artifact, folder=signed.examine(entry).folder)
 
 

@@ -54,13 +54,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _operating_system() -> tuple[object, None, None]:
+def _operating_system() -> tuple[object, None]:
     """Children that find the package where this process found it, though it may not be installed."""
     if sys.platform == "win32":
         from torchgate.windows.children import WindowsChildren as Children
     else:
         from torchgate.posix.children import PosixChildren as Children
-    return Children(module_folders=(Path(torchgate.__file__).parent.parent,)), None, None
+    return Children(module_folders=(Path(torchgate.__file__).parent.parent,)), None
 
 
 def model_toml(project: Path) -> str:

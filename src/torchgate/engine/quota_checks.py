@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
 from torchgate.contract.tensors import ITEM_BYTES, Signature
-from torchgate.engine.catalog import CatalogEntry
 from torchgate.engine.quota_settings import QuotaSettings, quota_name
+
+if TYPE_CHECKING:  # every gate examines quotas at its start, and has no catalog
+    from torchgate.engine.catalog import CatalogEntry
 
 
 def quota_checks(quotas: Sequence[QuotaSettings], roles: Collection[str]) -> Iterator[Finding]:

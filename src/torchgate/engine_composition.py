@@ -1,0 +1,78 @@
+"""The engine over workers of this machine, for `serve` and `pool`; a gate never imports it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from torchgate.composition import CannotStart, private_folders
+from torchgate.config import Configuration, TorchgateSettings
+from torchgate.contract.clock import monotonic_s
+from torchgate.contract.os_services import Children, Sections
+from torchgate.engine.catalog import read_catalog, read_model
+from torchgate.engine.local_workers import LocalWorkers
+from torchgate.engine.quotas import Quotas
+from torchgate.engine.scheduler import Scheduler
+from torchgate.engine.trust import Trust
+from torchgate.engine.trusted_code import SignedCode
+from torchgate.life_cycle import LifeCycle
+
+_log = logging.getLogger("torchgate.app")
+
+
+def built_engine(
+    configuration: Configuration, settings: TorchgateSettings, sections: Sections, life_cycle: LifeCycle
+) -> Scheduler:
+    """The engine over workers of this machine, not started."""
+    children = _workers_children(settings.engine.control_group)
+    catalog, findings = read_catalog(settings.models)
+    for finding in findings:
+        _log.warning("%s", finding)
+    signed = SignedCode(
+        Trust(settings.models, configuration.file.parent),
+        settings.state.folder / "models",
+        private_folders().make_private,
+    )
+    return Scheduler(
+        catalog,
+        LocalWorkers(children, sections, settings.engine, on_lifecycle=life_cycle.note),
+        settings.engine,
+        shares=settings.shares,
+        on_lifecycle=life_cycle.note,
+        quotas=Quotas(settings.quotas, monotonic_s),
+        examine_signed=signed.examine,
+        examine_allowed=signed.copied if settings.models.copies else None,
+        read=lambda name: read_model(settings.models, name),
+    )
+
+
+def operating_system() -> tuple[Children, Sections]:
+    """What this operating system has for workers, and for memory that is shared with them."""
+    # Imported here: each room has its calls on its own system alone.
+    if sys.platform == "win32":
+        from torchgate.windows.children import WindowsChildren
+        from torchgate.windows.section import WindowsSections
+
+        return WindowsChildren(), WindowsSections()
+    from torchgate.posix.children import PosixChildren
+    from torchgate.posix.section import PosixSections
+
+    return PosixChildren(), PosixSections()
+
+
+def _workers_children(control_group: str) -> Children:
+    """Children that the operating system holds to their limits by all that it has.
+
+    Args:
+        control_group: `engine.control_group`.
+    """
+    if sys.platform == "win32":
+        return operating_system()[0]
+    from torchgate.posix.children import PosixChildren
+    from torchgate.posix.control_groups import open_control_groups
+    from torchgate.posix.group_place import NoControlGroups
+
+    try:
+        return PosixChildren(groups=open_control_groups(control_group))
+    except NoControlGroups as error:
+        raise CannotStart(f'{error}. Name another, or say engine.control_group = "auto".') from None
