@@ -6,10 +6,13 @@ One function for each page gives its whole text; what it says is what the code s
 from __future__ import annotations
 
 import argparse
+import ast
 import enum
 import inspect
+import itertools
 import re
 import sys
+import textwrap
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -72,13 +75,15 @@ def settings_page() -> str:
 
 
 def _settings_table(shape: type[Settings], place: str, title: str = "") -> Iterator[str]:
-    rows, inner = [], []
+    rows, inner, texts = [], [], _texts(shape)
     for name, field in shape.model_fields.items():
         key = field.alias or name
         dotted = f"{place}.{key}" if place else key
         found = _settings_type(field.annotation)
         if found is None:
-            rows.append(f"| `{key}` | {_type_text(field)} | {_default_text(field)} | {_one_line(field.description)} |")
+            rows.append(
+                f"| `{key}` | {_type_text(field)} | {_default_text(field)} | {_one_line(texts.get(name, ''))} |"
+            )
         else:
             inner.append((dotted, found, field))
     if place or rows:
@@ -92,6 +97,30 @@ def _settings_table(shape: type[Settings], place: str, title: str = "") -> Itera
     for dotted, found, field in inner:
         many = typing.get_origin(field.annotation) is tuple or "tuple" in str(field.annotation)
         yield from _settings_table(found, f"[[{dotted}]]" if many else dotted.replace("[[", "").replace("]]", ""))
+
+
+def _texts(shape: type[Settings]) -> dict[str, str]:
+    """Setting → the text under it."""
+    texts: dict[str, str] = {}
+    for kind in reversed(shape.__mro__):
+        if issubclass(kind, Settings):
+            body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+            if isinstance(body, ast.ClassDef):
+                texts |= _texts_under(body)
+    return texts
+
+
+def _texts_under(definition: ast.ClassDef) -> dict[str, str]:
+    pairs = itertools.pairwise(definition.body)
+    return {
+        field.target.id: text.value.value
+        for field, text in pairs
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _header(place: str) -> str:

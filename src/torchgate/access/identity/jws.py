@@ -1,7 +1,8 @@
 """The only place that knows the signature library: one key, one algorithm, one answer.
 
 Everything around a signature (segments, headers, which key) is decided by our own code before; so that another
-library can take its place without a rule changing.
+library can take its place without a rule changing. It is imported with the first key: the settings need what stands
+here, too, and a server without issuers starts sooner without it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-from joserfc import jwk
-from joserfc.jws import JWSRegistry
+
+if TYPE_CHECKING:
+    from joserfc import jwk
 
 ALGORITHMS: Mapping[str, tuple[str, str]] = {
     "RS256": ("RSA", ""),
@@ -60,15 +63,21 @@ def import_key(members: Mapping[str, object], *, issuer: str, kid: str, algorith
     Its `issuer`, which Entra writes, says whose tokens it signs.
 
     Raises:
-        ValueError, KeyError, TypeError, joserfc.errors.JoseError: it is not a key that this algorithm can use.
+        ValueError, KeyError, TypeError: it is not a key that this algorithm can use.
     """
+    from joserfc import jwk
+    from joserfc.errors import JoseError
+
     kty, curve = ALGORITHMS[algorithm]
     public = {name: members[name] for name in _MEMBERS[kty]} | {"kty": kty}
     if curve and public["crv"] != curve:
         raise ValueError("curve of another algorithm")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the library warns of small keys; we refuse them below
-        native = jwk.import_key({name: str(value) for name, value in public.items()})
+        try:
+            native = jwk.import_key({name: str(value) for name, value in public.items()})
+        except JoseError as error:
+            raise ValueError(f"no {kty} key: {error}") from None
     if isinstance(native, jwk.RSAKey) and not _MIN_RSA_BITS <= native.public_key.key_size <= _MAX_RSA_BITS:
         raise ValueError("RSA key too small or too large")
     token_issuer = members.get("issuer", "")
@@ -81,6 +90,8 @@ def import_key(members: Mapping[str, object], *, issuer: str, kid: str, algorith
 
 def is_signed(signing_input: bytes, signature: bytes, key: VerificationKey) -> bool:
     """Whether the signature over these bytes was made by the owner of this key, with the key's own algorithm."""
+    from joserfc.jws import JWSRegistry
+
     model = JWSRegistry.algorithms[key.algorithm]
     model.check_key(key.native)
     return bool(model.verify(signing_input, signature, key.native))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from joserfc.errors import JoseError
 
 from torchgate.access.identity.jws import ALGORITHMS, VerificationKey, import_key
 
@@ -69,7 +68,7 @@ def _usable(jwk: object, issuer: str, algorithms: Sequence[str]) -> Verification
         return None
     try:
         return import_key(jwk, issuer=issuer, kid=kid, algorithm=algorithm)
-    except (JoseError, ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
     except Exception:  # noqa: BLE001 - whatever the library makes of a malformed key, the other keys must count
         return None
