@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import http.client
 import json
-import os
 import socket
 import statistics
 import sys
@@ -138,9 +137,7 @@ def main() -> int:
     given = _arguments()
     contenders: dict[str, dict[str, str]] = {"this": {}}
     if given.against:
-        contenders["other"] = {
-            "PYTHONPATH": os.pathsep.join([str(given.against.resolve()), os.environ.get("PYTHONPATH", "")])
-        }
+        contenders["other"] = {"PYTHONPATH": str(given.against.resolve())}
     times: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     with _project() as project, project.runs("pool", {}):
         for environment in contenders.values():
