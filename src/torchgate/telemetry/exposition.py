@@ -58,7 +58,8 @@ class Exposition:
             yield from _audit_metrics(figures.audit)
         if figures.policy is not None:
             yield from _policy_metrics(figures.policy)
-        yield from secret_metrics(figures.secrets)
+        if figures.secrets is not None:
+            yield from secret_metrics(figures.secrets)
 
 
 def _request_metrics(counted: dict[Key, Counted]) -> Iterator[Metric]:

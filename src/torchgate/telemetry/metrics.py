@@ -79,8 +79,7 @@ class Figures(NamedTuple):
         refusals: beyond an address's bucket.
         models: all versions.
         quotas: as the pool counts them.
-        audit, policy: None where there is none.
-        secrets: that are kept.
+        audit, policy, secrets: None where there is none.
     """
 
     counted: dict[Key, Counted]
@@ -89,7 +88,7 @@ class Figures(NamedTuple):
     quotas: Sequence[QuotaTotal]
     audit: AuditStatistics | None
     policy: PolicyStatus | None
-    secrets: Iterable[SecretStatus]
+    secrets: Iterable[SecretStatus] | None
 
 
 class Metrics:
@@ -155,7 +154,7 @@ class Metrics:
             quotas,
             None if self._audit is None else self._audit(),
             None if self._policy is None else self._policy(),
-            () if self._secrets is None else self._secrets(),
+            None if self._secrets is None else self._secrets(),
         )
         return self._exposition.render(figures)
 
