@@ -75,7 +75,7 @@ def settings_page() -> str:
 
 
 def _settings_table(shape: type[Settings], place: str, title: str = "") -> Iterator[str]:
-    rows, inner, texts = [], [], _texts(shape)
+    rows, inner, texts = [], [], setting_texts(shape)
     for name, field in shape.model_fields.items():
         key = field.alias or name
         dotted = f"{place}.{key}" if place else key
@@ -99,7 +99,7 @@ def _settings_table(shape: type[Settings], place: str, title: str = "") -> Itera
         yield from _settings_table(found, f"[[{dotted}]]" if many else dotted.replace("[[", "").replace("]]", ""))
 
 
-def _texts(shape: type[Settings]) -> dict[str, str]:
+def setting_texts(shape: type[Settings]) -> dict[str, str]:
     """Setting → the text under it."""
     texts: dict[str, str] = {}
     for kind in reversed(shape.__mro__):

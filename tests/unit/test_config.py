@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from tools.reference import setting_texts
 
 from torchgate.access.identity.api_key import new_api_key
 from torchgate.config import TorchgateSettings, explain, read_configuration, scalar_places
 from torchgate.contract.findings import Finding
+from torchgate.contract.settings_file import Settings
+from torchgate.gate.settings import GateSettings
 
 
 def _project(folder: Path, text: str) -> Path:
@@ -148,15 +152,24 @@ def test_every_single_value_has_one_name_in_the_environment():
     assert not any(name.startswith(("ROLES", "SECRETS")) for name in names)
 
 
+def _settings_types(annotation: Any) -> list[type[Settings]]:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _settings_types(inner)]
+
+
 def test_every_setting_says_what_it_is():
     """The reference is made of these sentences; tables speak through their own type's docstring."""
-    schema = TorchgateSettings.model_json_schema()
-    silent = [
-        f"{name}.{key}"
-        for name, shape in [("", schema), *schema["$defs"].items()]
-        for key, field in shape["properties"].items()
-        if "description" not in field and "$ref" not in field
-    ]
+    shapes: list[type[Settings]] = [TorchgateSettings]
+    silent = []
+    while shapes:
+        shape = shapes.pop()
+        texts = setting_texts(shape)
+        for key, field in shape.model_fields.items():
+            inner = _settings_types(field.annotation)
+            shapes += inner
+            silent += [f"{shape.__name__}.{key}"] if not inner and not texts.get(key) else []
+    assert "bind" in setting_texts(GateSettings)
     assert silent == []
 
 
