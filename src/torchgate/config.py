@@ -6,6 +6,7 @@ line, where it is a single value; lists and tables stand in the file alone.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,6 +110,7 @@ class Configuration(msgspec.Struct, frozen=True):
         lines: of the file.
         origins: place → `environment variable …` or `--set`, for what does not come from the file.
         flags: that it was read with.
+        digest: SHA-256 of the file, taken before it was read: a file that has it has not changed since.
     """
 
     file: Path
@@ -117,6 +119,7 @@ class Configuration(msgspec.Struct, frozen=True):
     lines: Mapping[Place, int]
     origins: Mapping[Place, str]
     flags: tuple[str, ...] = ()
+    digest: bytes = b""
 
     def locate(self, finding: Finding) -> Finding:
         """A room's finding with file and line, where it names a setting and no file."""
@@ -163,6 +166,7 @@ def read_configuration(
         flags: `section.key=value`, each.
     """
     file = (path / FILE_NAME if path.is_dir() else path).absolute()
+    digest = file_digest(file)
     values, lines, findings = read_toml(file)
     if findings:
         return Configuration(file, None, tuple(findings), {}, {})
@@ -176,7 +180,15 @@ def read_configuration(
     findings += [_with_origin(mistake, origins) for mistake in mistakes if mistake.setting not in secret_settings]
     if findings or settings is None:
         return Configuration(file, None, tuple(findings), lines, origins)
-    return Configuration(file, _absolute(settings, file.parent), (), lines, origins, tuple(flags))
+    return Configuration(file, _absolute(settings, file.parent), (), lines, origins, tuple(flags), digest)
+
+
+def file_digest(path: Path) -> bytes:
+    """SHA-256 of a file's content; of one that can't be read, the number of its error."""
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        return str(error.errno).encode("ascii")
 
 
 def explain(configuration: Configuration) -> Iterator[Explained]:

@@ -5,7 +5,6 @@ What counts without a restart: `[roles]`, `[policy]`, the file of the hook, and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import msgspec
 
 from torchgate.access.policy.hook import hook_file
 from torchgate.access.settings import AccessSettings
-from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.config import Configuration, TorchgateSettings, file_digest, read_configuration
 from torchgate.start_checks import start_mistakes
 
 Digest = tuple[bytes, ...]
@@ -68,7 +67,17 @@ class PolicyFiles:
         """
         hook = in_force.policy.hook
         path = None if hook is None else hook_file(hook, in_force.folder)
-        return tuple(_digest_of(each) for each in (self._started.file, path) if each is not None)
+        return tuple(file_digest(each) for each in (self._started.file, path) if each is not None)
+
+    def started_with(self, hook_origin: str) -> Digest:
+        """Their digest as the server started with them; nothing where they have changed since.
+
+        Args:
+            hook_origin: where the hook in force came from, with the digest of its file.
+        """
+        now = self.digest(self._access)
+        is_unchanged = now[0] == self._started.digest and all(each.hex() in hook_origin for each in now[1:])
+        return now if is_unchanged else ()
 
     def read(self) -> NewSettings:
         """What they say now.
@@ -84,13 +93,6 @@ class PolicyFiles:
         identity = old.identity.model_copy(update={"api_keys": now.identity.api_keys})
         access = msgspec.structs.replace(old, roles=now.roles, policy=now.policy, identity=identity)
         return NewSettings(access, tuple(_cold_changes(self._started.settings, configuration.settings)))
-
-
-def _digest_of(path: Path) -> bytes:
-    try:
-        return hashlib.sha256(path.read_bytes()).digest()
-    except OSError as error:
-        return str(error.errno).encode("ascii")
 
 
 def _cold_changes(started: TorchgateSettings | None, now: TorchgateSettings) -> Iterator[str]:

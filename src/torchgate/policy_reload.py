@@ -62,9 +62,10 @@ class PolicyReload:
         self._audit = audit
         self._put_in_force: PutInForce | None = None
         self._change = asyncio.Lock()
+        self._interval_s = self._watched.policy.reload_interval_s
         self._status = PolicyStatus(access[1].policy_version, time.time())
         self._trouble = ""
-        self._taken = self._files.digest(self._watched)
+        self._taken = self._files.started_with(access[1].hook_origin)
 
     def status(self) -> PolicyStatus:
         """How it is now."""
@@ -131,7 +132,7 @@ class PolicyReload:
 
     async def _watch(self) -> None:
         while True:
-            interval_s = self._watched.policy.reload_interval_s
+            interval_s = self._interval_s
             await asyncio.sleep(interval_s or 1.0)
             if interval_s:
                 await self.look_once(min(_SETTLE_S, interval_s))
@@ -184,7 +185,7 @@ class PolicyReload:
         access[1].inherit(former[1])
         await access[0].start()
         self._living.append(access)
-        self._access, self._trouble = access, ""
+        self._access, self._trouble, self._interval_s = access, "", new.access.policy.reload_interval_s
         reign = self._put_in_force(*access)
         since = self._status.since if version == before else time.time()
         reloads, refused = self._status.reloads + 1, self._status.refused_reloads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +32,7 @@ KEYS = {name: new_api_key(name) for name in ("ann", "bob", "root")}
 ROW = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1.5,-2]}]}'
 HEAD = """
 [policy]
-reload_interval_s = 0
+reload_interval_s = {interval_s}
 {policy}
 
 [roles]
@@ -64,10 +64,17 @@ class PolicyRig:
     port: int = 0
     policy: PolicyReload | None = None
 
-    def write(self, rules: str = GRANT, *, askers: str = '"key:ann", "key:bob"', policy: str = "") -> None:
+    def write(
+        self,
+        rules: str = GRANT,
+        *,
+        askers: str = '"key:ann", "key:bob"',
+        policy: str = "",
+        interval_s: float = 0.0,
+    ) -> None:
         """Write the settings file anew."""
         keys = "".join(f'\n[[identity.api_keys]]\nid = "{key.id}"\nsha256 = "{key.sha256}"\n' for key in KEYS.values())
-        text = HEAD.format(askers=askers, policy=policy) + rules + keys
+        text = HEAD.format(askers=askers, policy=policy, interval_s=interval_s) + rules + keys
         (self.folder / "torchgate.toml").write_text(text, encoding="utf-8")
 
     async def ask(self, who: str, method: str, path: str, body: bytes = b"") -> Answer:
@@ -93,10 +100,21 @@ class PolicyRig:
 
 
 @asynccontextmanager
-async def policy_rig(folder: Path, rules: str = GRANT, policy: str = "") -> AsyncIterator[PolicyRig]:
-    """The rig, listening; models `double` (versions 1 and 2) and `other`."""
+async def policy_rig(
+    folder: Path,
+    rules: str = GRANT,
+    policy: str = "",
+    *,
+    interval_s: float = 0.0,
+    before_start: Callable[[], None] = lambda: None,
+) -> AsyncIterator[PolicyRig]:
+    """The rig, listening; models `double` (versions 1 and 2) and `other`.
+
+    Args:
+        before_start: is called between reading the files and the start.
+    """
     rig = PolicyRig(folder)
-    rig.write(rules, policy=policy)
+    rig.write(rules, policy=policy, interval_s=interval_s)
     specs = (TensorSpec("x", "FP32", (2,)),), (TensorSpec("y", "FP32", (2,)),)
     for name, version in (("double", "1"), ("double", "2"), ("other", "1")):
         rig.engine.add(describe_model(name, *specs, version=version), double)
@@ -105,6 +123,7 @@ async def policy_rig(folder: Path, rules: str = GRANT, policy: str = "") -> Asyn
     build = partial(build_access)
     access = build(configuration.access_settings())
     await access[0].start()
+    before_start()
     rig.policy = PolicyReload(configuration, access, build, rig.audit)
 
     async def render() -> tuple[bytes, str]:

@@ -12,7 +12,7 @@ TorchgateError
 ├── UnknownModel              no such model or version                              (404)
 ├── UnknownPath               no such route                                         (404)
 ├── MethodNotAllowed          a route, but not with this method                     (405)
-├── Conflict                  another change of the same thing is under way         (409)
+├── Conflict                  a change that can't be made as things are             (409)
 ├── LoadFailed                a model version could not be put into service         (500)
 ├── QuotaExceeded             the principal's own quota                             (429)
 ├── CircuitOpen               its requests ended this model's workers repeatedly     (429)
@@ -123,7 +123,7 @@ class MethodNotAllowed(TorchgateError):
 
 
 class Conflict(TorchgateError):
-    """Another change of the same thing is under way."""
+    """A change that can't be made as things are: another is under way, or what it is made of has mistakes."""
 
     code = "conflict"
 

@@ -229,14 +229,35 @@ async def test_a_reload_shakes_no_hanging_call_off(tmp_path: Path) -> None:
         assert "hangs" in rig.known().status().troubles[0]
 
 
-async def test_the_settings_file_is_looked_at_by_itself(tmp_path: Path) -> None:
-    async with policy_rig(tmp_path) as rig:
-        rig.write(policy="", askers='"key:bob"')
-        path = tmp_path / "torchgate.toml"
-        path.write_text(path.read_text(encoding="utf-8").replace("reload_interval_s = 0", "reload_interval_s = 0.05"))
-        assert (await rig.reload()).status == 200
-        rig.write()
-        path.write_text(path.read_text(encoding="utf-8").replace("reload_interval_s = 0", "reload_interval_s = 0.05"))
+async def test_a_file_that_changed_while_the_server_started_is_taken(tmp_path: Path) -> None:
+    """It was read first thing, and models load for minutes; whoever revokes a right meanwhile must be heard."""
+
+    def revoke() -> None:
+        PolicyRig(tmp_path).write(askers='"key:bob"')
+
+    async with policy_rig(tmp_path, before_start=revoke) as rig:
+        assert await rig.infer("ann") == 200
+        await rig.known().look_once()
+        assert await rig.infer("ann") == 403
+
+
+async def test_a_refused_file_does_not_switch_the_looking_off(tmp_path: Path) -> None:
+    async with policy_rig(tmp_path, interval_s=0.05) as rig:
+        rig.write(policy='hook = "nowhere.py:authorize"')  # and reload_interval_s = 0
         async with asyncio.timeout(20):
-            while await rig.infer("ann") != 200:  # noqa: ASYNC110 - of a file, which sets no event
+            while not rig.known().status().troubles:  # noqa: ASYNC110 - of a file, which sets no event
+                await asyncio.sleep(0.01)
+        rig.write(askers='"key:bob"')
+        async with asyncio.timeout(20):
+            while await rig.infer("ann") != 403:  # noqa: ASYNC110 - of a file, which sets no event
+                await asyncio.sleep(0.01)
+
+
+async def test_the_settings_file_is_looked_at_by_itself(tmp_path: Path) -> None:
+    async with policy_rig(tmp_path, interval_s=0.05) as rig:
+        assert await rig.infer("ann") == 200
+        rig.write(askers='"key:bob"', interval_s=0.05)
+        async with asyncio.timeout(20):
+            while await rig.infer("ann") != 403:  # noqa: ASYNC110 - of a file, which sets no event
                 await asyncio.sleep(0.02)
+        assert rig.audit.policies[-1].principal is None

@@ -53,6 +53,11 @@ class Authorisation:
         return self._policy.version
 
     @property
+    def hook_origin(self) -> str:
+        """Where the user's function came from, with the digest of its file; empty where there is none."""
+        return "" if self._hook is None else self._hook.origin
+
+    @property
     def is_degraded(self) -> bool:
         """Whether the user's function hangs so that everything is denied: the server shows amber."""
         return self._hook is not None and self._hook.is_degraded

@@ -100,6 +100,7 @@ class HookRunner:
     """
 
     def __init__(self, function: PolicyHook, *, timeout_s: float, threads: int, origin: str = "") -> None:
+        self.origin = origin
         self._kind = (origin, timeout_s, threads)
         self._function = function
         self._timeout_s = timeout_s
