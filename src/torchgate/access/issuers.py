@@ -48,6 +48,14 @@ def _groups(
 def issuer_checks(settings: AccessSettings) -> Iterator[Finding]:
     """Mistakes between issuers, secrets and roles."""
     yield from _same_tenant(settings)
+    resource = settings.identity.resource
+    if resource is not None and not settings.identity.oidc and not resource.authorization_servers:
+        yield Finding(
+            "warning",
+            "there are no issuers, so that clients are told of none.",
+            setting="identity.resource",
+            remedy="Add [[identity.oidc]], or take [identity.resource] out.",
+        )
     for place, oidc in enumerate(settings.identity.oidc):
         if oidc.graph is not None and oidc.graph.client_secret not in settings.secrets:
             known = list(settings.secrets)

@@ -40,7 +40,7 @@ class TokenPrincipals:
             issuer=issuer,
             marks=frozenset(self._marks(claims)),
             groups_known=not self._groups_left_out(claims),
-            credential_id=_cleaned(claims.get("jti")),
+            credential_id=_cleaned(claims.get("jti", claims.get("uti"))),
             expires_at=float(claims["exp"]),
             claims=claims,
         )

@@ -199,3 +199,17 @@ def test_more_than_a_hundred_keys_are_not_read() -> None:
     assert len(usable(*jwks[:100])) == 100
     with pytest.raises(KeysUnreadable, match="101 keys"):
         usable(*jwks)
+
+
+@pytest.mark.identity_case(
+    "issuer", "the clock on the wall jumps by an hour, in either direction", "keys stay; nobody asks"
+)
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+async def test_keys_do_not_age_by_the_clock_on_the_wall(issuer: LocalIssuer, jump_s: float) -> None:
+    """Only expiry of tokens goes by it."""
+    keys = issuer.key_set()
+    found = await keys.find("old", "ES256")
+    issuer.wall_clock.at += jump_s
+    assert await keys.find("old", "ES256") is found
+    assert keys.holds(found)
+    assert issuer.source.asked == 1
