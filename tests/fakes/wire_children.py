@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from torchgate.contract.os_services import ChannelReceiver, ChildSpec, Section
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+from torchgate.contract.worker_seal import Opener
 from torchgate.contract.worker_wire import (
     PROTOCOL_VERSION,
     Frames,
@@ -17,17 +18,19 @@ from torchgate.contract.worker_wire import (
     Load,
     Loaded,
     NeedSpace,
+    Order,
     Run,
     RunDone,
+    Sealed,
     Space,
     Stop,
-    ToWorker,
     Warming,
     decode_to_worker,
     encode,
 )
 
-Script = Callable[["WireChild", ToWorker], None]
+Heard = Load | Order | Stop
+Script = Callable[["WireChild", Heard], None]
 
 
 class HeapSection:
@@ -62,7 +65,8 @@ class WireChild:
         self.is_killed = False
         self.limits: WorkerLimits | None = None
         self.limit_refusal: OSError | None = None
-        self.heard: list[ToWorker] = []
+        self.heard: list[Heard] = []
+        self._opener: Opener | None = None
         self._receiver = receiver
         self._script = script
         self._frames = Frames()
@@ -71,6 +75,11 @@ class WireChild:
     def write(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
             message = decode_to_worker(frame)
+            if isinstance(message, Load):
+                self._opener = Opener(message.channel_key)
+            if isinstance(message, Sealed):
+                assert self._opener is not None
+                message = self._opener.opened(message)
             self.heard.append(message)
             asyncio.get_running_loop().call_soon(self._hear, message)
 
@@ -103,7 +112,7 @@ class WireChild:
             self._exit_code.set_result(code)
             asyncio.get_running_loop().call_soon(self._receiver.channel_closed)
 
-    def _hear(self, message: ToWorker) -> None:
+    def _hear(self, message: Heard) -> None:
         if not self._exit_code.done():
             self._script(self, message)
 
@@ -142,7 +151,7 @@ class WireChildren:
         return [child for child in self.started if not child._exit_code.done()]
 
 
-def well_behaved(child: WireChild, message: ToWorker) -> None:
+def well_behaved(child: WireChild, message: Heard) -> None:
     """Loads anything; answers each item with its first input."""
     if isinstance(message, Load):
         child.say(Warming(0.0))

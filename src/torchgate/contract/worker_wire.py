@@ -4,11 +4,13 @@ The life of a worker on this wire:
 
     engine                          worker
     (starts the process)            Hello              torch is imported: standby
-    Load                            Warming               loaded; runs on made-up input
+    Load (with the channel's key)   Warming               loaded; runs on made-up input
                                     Loaded                … or LoadFailed, before or after Warming
     Run                             RunDone               or NeedSpace → Space → RunDone
     …
     Stop, or the channel's end      (exits)
+
+Run and Space travel in Sealed: contract/worker_seal.py says why.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torchgate.contract.principal import RowPrincipal
 from torchgate.contract.tensors import PlacedTensor, Signature
 from torchgate.contract.tuning import Tuned
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised with every incompatible change; Hello carries the worker's, and the engine refuses another."""
 
 MAX_FRAME_BYTES = 16 << 20
@@ -36,6 +38,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
     Args:
         section_token, section_length: the section where all tensors of this version lie.
+        channel_key: by which the worker knows the orders of the pool that sent this.
     """
 
     model: str
@@ -53,6 +56,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     idempotent: bool
     device_memory_fraction: float = 0.0
     tuned: Tuned | None = None
+    channel_key: bytes = b""
 
 
 class RunItem(msgspec.Struct, frozen=True, array_like=True):
@@ -86,6 +90,20 @@ class Space(msgspec.Struct, frozen=True, tag=True):
     batch_id: int
     space_offset: int
     space_length: int
+
+
+class Sealed(msgspec.Struct, frozen=True, tag=True):
+    """A Run or Space as the worker's own pool sends it.
+
+    Args:
+        number: 1, 2, … on this channel.
+        seal: over number and order, with the channel's key.
+        order: encoded.
+    """
+
+    number: int
+    seal: bytes
+    order: msgspec.Raw
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -161,10 +179,12 @@ class RunDone(msgspec.Struct, frozen=True, tag=True):
     split_s: float
 
 
-ToWorker = Load | Run | Space | Stop
+Order = Run | Space
+ToWorker = Load | Sealed | Stop
 FromWorker = Hello | Warming | Loaded | LoadFailed | NeedSpace | RunDone
 
 _encoder = msgspec.msgpack.Encoder()
+_order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
 _to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 _from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 
@@ -187,6 +207,23 @@ def decode_to_worker(frame: bytes | memoryview) -> ToWorker:
     """
     try:
         return _to_worker.decode(frame)
+    except msgspec.MsgspecError as error:
+        raise WireError(str(error)) from None
+
+
+def encode_order(order: Order) -> bytes:
+    """An order, to be sealed."""
+    return _encoder.encode(order)
+
+
+def decode_order(body: bytes) -> Order:
+    """An order whose seal was examined.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        return _order.decode(body)
     except msgspec.MsgspecError as error:
         raise WireError(str(error)) from None
 

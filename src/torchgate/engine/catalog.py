@@ -26,6 +26,13 @@ NO_VERSION = "none"
 SETTINGS_FILE = "model.toml"
 
 
+NO_IMPERSONATION = (
+    "it asks to act with its caller's rights (impersonate = true), and no worker of this Torchgate can, on any system: "
+    "it would act with the server's. Take it out, and let the model decide by `batch.principals`, which it is given."
+)
+"""A model that relies on its caller's rights must not run with more."""
+
+
 class CatalogEntry(msgspec.Struct, frozen=True):
     """One version of one model.
 
@@ -160,6 +167,10 @@ class _Reading:
         if not findings:
             settings, findings = examine_settings(values, ModelSettings, str(file), lines)
         self.findings += findings
+        if settings is not None and settings.impersonate and not findings:
+            line = line_of(("impersonate",), lines)
+            self.findings.append(Finding("error", NO_IMPERSONATION, str(file), line, "impersonate"))
+            return settings, lines, NO_IMPERSONATION
         if not findings:
             return settings, lines, ""
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""

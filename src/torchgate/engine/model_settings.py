@@ -195,6 +195,9 @@ class ModelSettings(Settings):
     """What the model is worth where several want the same device and it has no room for all: of two that always want
     it, the one with twice the weight gets twice as much of its time."""
 
+    impersonate: bool = False
+    """Whether the model must act with the rights of its caller. No model can yet: `true` keeps it from being served."""
+
     parameters: Annotated[dict[str, object], Field(default_factory=dict)]
     """Free settings for the author's `load`."""
 

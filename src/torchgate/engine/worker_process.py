@@ -25,9 +25,9 @@ from torchgate.contract.worker_wire import (
     Warming,
     WireError,
     decode_from_worker,
-    encode,
 )
 from torchgate.engine.current_run import CurrentRun, RunningBatch, WorkerEnded
+from torchgate.engine.order_line import OrderLine
 from torchgate.engine.worker_output import WorkerOutput
 from torchgate.engine.worker_states import OVER, WorkerEvent, WorkerState, after
 
@@ -71,6 +71,7 @@ class WorkerProcess:
         self._frames = Frames()
         self._on_idle: Callable[[WorkerProcess], None] = lambda _: None
         self._child: Child | None = None
+        self._line = OrderLine()
         self._answer: asyncio.Future[Hello | Loaded | LoadFailed] | None = None
         self._run = CurrentRun(clock, lambda limit_s: self.misbehaved(f"ran for more than {limit_s:g} s", hung=True))
         self._watch: asyncio.Task[None] | None = None
@@ -89,6 +90,7 @@ class WorkerProcess:
             if isinstance(error, OSError):
                 raise self.ended.result() from None
             raise
+        self._line.lead_to(self._child)
         self.pid = self._child.pid
         self._watch = asyncio.get_running_loop().create_task(self._wait(self._child))
         hello = await self._ask(None, timeout_s, "import torch")
@@ -110,7 +112,7 @@ class WorkerProcess:
         if self._child is None or not self._enter(WorkerEvent.GOT_LOAD):
             raise WorkerEnded(f"{name} could not load: it is {self.state}")
         try:
-            load = message(self._child)
+            load = self._line.with_key(message(self._child))
         except OSError as error:
             self.misbehaved(f"could not be given its limits and its section: {error}")
             raise self.ended.result() from None
@@ -133,13 +135,13 @@ class WorkerProcess:
             raise WorkerEnded(f"{self.name} is {self.state}, and a batch came too late for it")
         self._on_idle = on_idle
         future = self._run.begin(message.batch_id, batch, max_run_s)
-        self._send(message)
+        self._line.order(message)
         return future
 
     async def stop(self, grace_s: float) -> None:
         """End it after what it runs; after so many seconds at once. Returns when its process is gone."""
         if self.state not in OVER and self._enter(WorkerEvent.GOT_STOP):
-            self._send(Stop())
+            self._line.send(Stop())
         await asyncio.wait([self.is_gone], timeout=grace_s)
         self.kill()
         await asyncio.shield(self.is_gone)
@@ -192,7 +194,7 @@ class WorkerProcess:
         if batch_id != self._run.batch_id:
             self.misbehaved(f"wanted space for batch {batch_id}, which it was not given")
         elif self._enter(WorkerEvent.NEEDED_SPACE):
-            self._run.give_space(need.length, lambda offset, length: self._send(Space(batch_id, offset, length)))
+            self._run.give_space(need.length, lambda offset, length: self._line.order(Space(batch_id, offset, length)))
 
     def _answered(self, message: Hello | Warming | Loaded | LoadFailed) -> None:
         answer = None if isinstance(message, Warming) else message
@@ -204,7 +206,7 @@ class WorkerProcess:
             raise self.ended.result()
         self._answer = asyncio.get_running_loop().create_future()
         if message is not None:
-            self._send(message)
+            self._line.send(message)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._answer
@@ -243,7 +245,3 @@ class WorkerProcess:
         _log.log(_LEVELS[self.state], "%s, process %d, ended while %s: exit code %d", self.name, self.pid, was, code)
         self._run.memory_over()
         self.is_gone.set_result(None)
-
-    def _send(self, message: ToWorker) -> None:
-        if self._child is not None:
-            self._child.write(encode(message))

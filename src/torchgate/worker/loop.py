@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 
 from torchgate.contract.os_services import WorkerEnd
+from torchgate.contract.worker_seal import Opener
 from torchgate.contract.worker_wire import (
     PROTOCOL_VERSION,
     Frames,
@@ -18,7 +19,9 @@ from torchgate.contract.worker_wire import (
     Loaded,
     LoadFailed,
     NeedSpace,
+    Order,
     Run,
+    Sealed,
     Space,
     Stop,
     ToWorker,
@@ -45,7 +48,8 @@ class WorkerLoop:
         self._end = end
         self._load_runner = load
         self._frames = Frames()
-        self._waiting: deque[ToWorker] = deque()
+        self._waiting: deque[Load | Order | Stop] = deque()
+        self._opener: Opener | None = None
         self._runner: Runner | None = None
 
     def run(self) -> None:
@@ -67,13 +71,26 @@ class WorkerLoop:
             else:
                 raise WireError("Space that nobody asked for")
 
-    def _next(self) -> ToWorker | None:
+    def _next(self) -> Load | Order | Stop | None:
         while not self._waiting:
             data = self._end.read()
             if not data:
                 return None
-            self._waiting.extend(map(decode_to_worker, self._frames.feed(data)))
+            for frame in self._frames.feed(data):
+                self._waiting.append(self._opened(decode_to_worker(frame)))
         return self._waiting.popleft()
+
+    def _opened(self, message: ToWorker) -> Load | Order | Stop:
+        """What the message says, once it has proven to be our pool's; nothing of an order was decoded before."""
+        if isinstance(message, Load):
+            if self._runner is not None:
+                raise WireError("a second Load; a worker holds one model for life")
+            self._opener = Opener(message.channel_key)
+        if not isinstance(message, Sealed):
+            return message
+        if self._opener is None:
+            raise WireError("an order before a model is loaded")
+        return self._opener.opened(message)
 
     def _load(self, message: Load) -> None:
         if self._runner is not None:
@@ -88,12 +105,14 @@ class WorkerLoop:
     def _run(self, message: Run) -> None:
         if self._runner is None:
             raise WireError("Run before a model is loaded")
+        if not all(item.principal.key for item in message.items):
+            raise WireError("rows of nobody: each must have the principal that was authorised")
         self._end.write(encode(self._runner.run(message, self._ask_for_space)))
 
     def _ask_for_space(self, batch_id: int, length: int) -> Space:
         """Ask, and put aside what else the engine sends until it answers."""
         self._end.write(encode(NeedSpace(batch_id, length)))
-        put_aside: list[ToWorker] = []
+        put_aside: list[Load | Order | Stop] = []
         while (message := self._next()) is not None:
             if isinstance(message, Space) and message.batch_id == batch_id:
                 self._waiting.extendleft(reversed(put_aside))

@@ -10,6 +10,7 @@ import pytest
 
 import torchgate
 from torchgate.contract.os_services import ChildSpec
+from torchgate.contract.worker_seal import Sealer, new_channel_key
 from torchgate.contract.worker_wire import Frames, Hello, Load, Warming, decode_from_worker, encode
 
 if sys.platform == "win32":
@@ -30,6 +31,7 @@ class Worker:
         self.section = Sections().create(SECTION_BYTES)
         self.printed = bytearray()
         self._frames = Frames()
+        self._sealer = Sealer(b"")
         self._messages: asyncio.Queue = asyncio.Queue()
 
     def data_received(self, data: bytes) -> None:
@@ -54,6 +56,9 @@ class Worker:
         self.child.write(encode(message))
         return await self.next()
 
+    async def order(self, order):
+        return await self.ask(self._sealer.seal(order))
+
     async def load(self, folder: Path, source: str, signature, **changes):
         (folder / "model.py").write_text(textwrap.dedent(source), encoding="utf-8")
         fields = {
@@ -61,7 +66,9 @@ class Worker:
             "signature": signature, "max_batch_size": 4, "device": "cpu", "parameters": {}, "warm_up": 1,
             "section_token": self.child.hand_over(self.section), "section_length": SECTION_BYTES, "idempotent": True,
         }  # fmt: skip
-        answer = await self.ask(Load(**(fields | changes)))
+        key = new_channel_key()
+        self._sealer = Sealer(key)
+        answer = await self.ask(Load(**(fields | {"channel_key": key} | changes)))
         return await self.next() if isinstance(answer, Warming) else answer
 
     async def end(self) -> int:

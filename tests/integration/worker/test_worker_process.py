@@ -71,7 +71,7 @@ async def test_the_life_of_a_worker(worker, tmp_path):
         item(worker, 128, 13, 0),
         item(worker, 192, math.inf, 0),
     )
-    done = await worker.ask(Run(1, items, 4096, 4096, 0.0))
+    done = await worker.order(Run(1, items, 4096, 4096, 0.0))
     assert isinstance(done, RunDone)
     assert floats(worker, done.items[0].outputs[0]) == [10, 20]
     assert floats(worker, done.items[1].outputs[0]) == [30, 40, 50, 60]
@@ -80,9 +80,9 @@ async def test_the_life_of_a_worker(worker, tmp_path):
     assert isinstance(done.items[3], ItemFailed)
     assert "NaN or infinity" in done.items[3].sentence
 
-    need = await worker.ask(Run(2, (item(worker, 0, *range(8)),), 4096, 16, 0.0))
+    need = await worker.order(Run(2, (item(worker, 0, *range(8)),), 4096, 16, 0.0))
     assert isinstance(need, NeedSpace)
-    done = await worker.ask(Space(2, 8192, need.length))
+    done = await worker.order(Space(2, 8192, need.length))
     assert floats(worker, done.items[0].outputs[0]) == [10 * value for value in range(8)]
 
     worker.child.write(encode(Stop()))

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from torchgate.contract.principal import RowPrincipal
 from torchgate.contract.tensors import PlacedTensor, Signature, TensorSpec
+from torchgate.contract.worker_seal import Opener, Sealer, new_channel_key
 from torchgate.contract.worker_wire import (
     MAX_FRAME_BYTES,
     Frames,
@@ -17,6 +18,7 @@ from torchgate.contract.worker_wire import (
     Run,
     RunDone,
     RunItem,
+    Sealed,
     Space,
     Stop,
     Warming,
@@ -24,15 +26,18 @@ from torchgate.contract.worker_wire import (
     decode_from_worker,
     decode_to_worker,
     encode,
+    encode_order,
 )
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", (-1, 3)),), (TensorSpec("y", "BYTES", (1,)),))
 PLACED = PlacedTensor("x", "FP32", (1, 3), 64, 12)
 TO_WORKER = [
     Load("m", "1", "class", "C:\\Ordner ü", "model.py:M", SIGNATURE, 8, "cpu", {"k": [1]}, 1, 5, 4096, True),
+    Stop(),
+]
+ORDERS = [
     Run(3, (RunItem((PLACED,), 1, RowPrincipal("k", "n", ("r",)), ("y",), {"p": 1.5}),), 64, 128, 12.5),
     Space(3, 64, 256),
-    Stop(),
 ]
 FROM_WORKER = [
     Hello(1, 42, "2.13.0", "3.11.7"),
@@ -48,6 +53,17 @@ FROM_WORKER = [
 def test_messages_to_the_worker_come_back_as_they_went(message):
     (frame,) = Frames().feed(encode(message))
     assert decode_to_worker(frame) == message
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: type(order).__name__)
+def test_orders_come_back_as_they_went_and_only_sealed(order):
+    key = new_channel_key()
+    (frame,) = Frames().feed(encode(Sealer(key).seal(order)))
+    sealed = decode_to_worker(frame)
+    assert isinstance(sealed, Sealed)
+    assert Opener(key).opened(sealed) == order
+    with pytest.raises(WireError):
+        decode_to_worker(encode_order(order))
 
 
 @pytest.mark.parametrize("message", FROM_WORKER, ids=lambda message: type(message).__name__)

@@ -202,3 +202,13 @@ def test_a_version_that_can_t_be_loaded_says_why(tmp_path: Path, settings: str, 
     assert said in mistake(catalog, "some")
     assert said in findings[0].sentence
     assert findings[0].file.endswith("model.toml")
+
+
+def test_a_model_that_needs_its_callers_rights_is_not_served_with_the_servers(tmp_path: Path):
+    write(tmp_path, "some", settings="impersonate = true\n" + SIGNATURE)
+    write(tmp_path, "other", settings="impersonate = false\n" + SIGNATURE)
+    catalog, findings = read(tmp_path)
+    assert "caller's rights" in mistake(catalog, "some")
+    assert not mistake(catalog, "other")
+    ((severity, line, setting),) = [(one.severity, one.line, one.setting) for one in findings]
+    assert (severity, line, setting) == ("error", 1, "impersonate")

@@ -9,7 +9,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
-from tests.fakes.wire_children import HeapSections, WireChild, WireChildren, answer, last_run, spaces, well_behaved
+from tests.fakes.wire_children import (
+    HeapSections,
+    Heard,
+    WireChild,
+    WireChildren,
+    answer,
+    last_run,
+    spaces,
+    well_behaved,
+)
 from tests.rigs.engine_questions import catalog_of, number_request, person, until
 
 from torchgate.contract.audit_event import LifecycleEvent
@@ -28,7 +37,6 @@ from torchgate.contract.worker_wire import (
     Run,
     RunDone,
     Space,
-    ToWorker,
 )
 from torchgate.engine.local_workers import LocalWorkers
 from torchgate.engine.settings import EngineSettings
@@ -135,7 +143,7 @@ async def test_a_worker_that_needs_space_gets_it(make: Make):
     rig = make()
     await rig.activate(artifact(signature=Signature(STATIC.inputs, (TensorSpec("double", "INT64", (-1,)),))))
 
-    def asks(child: WireChild, message: ToWorker) -> None:
+    def asks(child: WireChild, message: Heard) -> None:
         if isinstance(message, Space):
             answer(child, last_run(child), message.space_offset, message.space_length)
         else:
@@ -155,7 +163,7 @@ async def test_space_comes_when_an_answer_is_released(make: Make):
     whole = outputs.memory.take(outputs.memory.length)
     assert whole is not None
 
-    def asks(child: WireChild, message: ToWorker) -> None:
+    def asks(child: WireChild, message: Heard) -> None:
         if isinstance(message, Space):
             answer(child, last_run(child), message.space_offset, message.space_length)
         else:
@@ -198,7 +206,7 @@ async def test_a_failure_of_one_request_is_its_own(make: Make):
     rig = make()
     await rig.activate()
 
-    def half(child: WireChild, message: ToWorker) -> None:
+    def half(child: WireChild, message: Heard) -> None:
         if isinstance(message, Run):
             placed = PlacedTensor("double", "INT64", (1, 1), message.space_offset, 8)
             items = (ItemFailed("public", "private"), ItemDone((placed,)))
@@ -300,7 +308,7 @@ async def test_deaths_beyond_the_budget_make_the_version_failed_and_a_later_atte
     assert values(await rig.run(6)) == [6]
 
 
-def refusing(child: WireChild, message: ToWorker) -> None:
+def refusing(child: WireChild, message: Heard) -> None:
     if isinstance(message, Load):
         child.say(LoadFailed("no weights", "Traceback …"))
     else:
@@ -419,7 +427,7 @@ async def test_a_guilty_suspect_costs_its_worker_and_nothing_of_the_budget(make:
     await rig.activate()
     serving = rig.serving()
 
-    def dies(child: WireChild, message: ToWorker) -> None:
+    def dies(child: WireChild, message: Heard) -> None:
         if isinstance(message, Run):
             child.end(-11)
         else:
