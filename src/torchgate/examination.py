@@ -62,28 +62,31 @@ def _room_findings(
     yield from secret_checks(configuration.file.parent, settings, environment)
     yield from access_checks(configuration.access_settings(), windows_accounts())
     yield from model_findings(configuration.access_settings(), frozenset(read_catalog(settings.models)[0].entries))
+    controllers, refusal = _controllers(settings.engine.control_group)
+    if refusal:
+        yield Finding("error", f"{refusal}.", setting="engine.control_group")
     yield from engine_checks(
         settings.engine,
         settings.models,
         configuration.file.parent,
         quotas=settings.quotas,
         roles=settings.role_names,
-        controllers=_controllers(settings.engine.control_group),
+        controllers=controllers,
     )
     yield from share_checks(settings.shares, settings.role_names)
     yield from telemetry_checks(settings.audit, settings.audit_folder)
 
 
-def _controllers(control_group: str) -> frozenset[str]:
-    """What control groups of workers would have, if a server were started from here."""
+def _controllers(control_group: str) -> tuple[frozenset[str], str]:
+    """What control groups of workers would have, if a server were started from here; and why it would not start."""
     if sys.platform == "win32":
-        return frozenset()
+        return frozenset(), ""
     from torchgate.posix.group_place import NoControlGroups, find_place
 
     try:
-        return find_place(control_group).controllers()
-    except (NoControlGroups, OSError):
-        return frozenset()
+        return find_place(control_group).controllers(), ""
+    except (NoControlGroups, OSError) as error:
+        return frozenset(), "" if control_group in ("auto", "off") else str(error)
 
 
 def human_lines(examination: Examination) -> Iterator[str]:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -165,6 +166,26 @@ def test_check_locates_what_the_rooms_find(project: Path, tmp_path: Path):
     assert f"{file}:2: error: policy.grants.0.roles" in result.stdout
     assert "Did you mean 'analyst'?" in result.stdout
     assert f"{model / 'model.toml'}" in result.stdout
+
+
+@pytest.mark.linux("control groups are Linux's")
+@pytest.mark.parametrize("command", ["check", "serve", "pool"])
+def test_a_control_group_that_is_none_keeps_the_server_from_starting_and_check_says_so(
+    project: Path, tmp_path: Path, command: str
+):
+    """Whoever names a group relies on it; without one it would hold less than was asked for."""
+    copy = shutil.copytree(project, tmp_path / "copy")
+    result = call(command, copy, "--set", f"engine.control_group={tmp_path}")
+    assert result.returncode == 1
+    assert "no folder of a control group" in result.stdout + result.stderr
+    assert "engine.control_group" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("value", ["on", "relative/path", ""])
+def test_a_control_group_is_auto_or_off_or_a_whole_path(project: Path, value: str):
+    result = call("check", project, "--set", f"engine.control_group={value}")
+    assert result.returncode == 1
+    assert "engine.control_group" in result.stdout
 
 
 def test_check_explains_where_each_value_comes_from(project: Path):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
 from torchgate.contract.back_end import Artifact
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import SETTINGS_FILE, Catalog, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused, file_digests
 from torchgate.engine.golden import GOLDEN_FILE, GoldenMistake, file_mistake, read_golden
-from torchgate.engine.limit_checks import limit_checks
+from torchgate.engine.limit_checks import engine_limit_checks, limit_checks
 from torchgate.engine.memory_budget import shown_bytes
 from torchgate.engine.model_settings import LimitsSettings
 from torchgate.engine.quota_checks import quota_checks, quota_model_checks
@@ -55,8 +53,8 @@ def checks(
     for entry in catalog.entries.values():
         if not entry.mistake:
             yield from _version_checks(entry, trust)
-            limited = msgspec.structs.replace(entry.artifact, limits=engine.limits_of(entry.artifact.limits))
-            yield from limit_checks(limited, controllers)
+            yield from limit_checks(entry.artifact, controllers)
+    yield from engine_limit_checks(engine, controllers)
     yield from _memory_checks(engine, catalog)
     if engine.standbys == 0:
         yield Finding(

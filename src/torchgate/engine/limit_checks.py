@@ -6,9 +6,13 @@ import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import msgspec
+
 from torchgate.contract.back_end import Artifact
 from torchgate.contract.findings import Finding
+from torchgate.contract.worker_limits import WorkerLimits
 from torchgate.engine.catalog import SETTINGS_FILE
+from torchgate.engine.settings import EngineSettings
 
 _NEEDED = {"processes": "pids", "cpu_percent": "cpu"}
 """Controllers of a control group without which Linux does not hold a worker to a limit."""
@@ -32,17 +36,8 @@ def limit_checks(
     """
     file = str(Path(artifact.folder).parent / SETTINGS_FILE)
     limits = artifact.limits
-    for limit, controller in _NEEDED.items() if system != "nt" else []:
-        value = getattr(limits, limit)
-        if value and controller not in controllers:
-            yield Finding(
-                "warning",
-                f"it is {value}, and is not enforced: workers started from here get no control group with "
-                f"'{controller}'.",
-                file=file,
-                setting=f"resources.max_{limit}",
-                remedy=_REMEDY,
-            )
+    for finding in _unheld(limits, controllers, system, "resources.max_"):
+        yield msgspec.structs.replace(finding, file=file)
     missing = [number for number in limits.processors if number >= processors]
     if missing:
         yield Finding(
@@ -51,3 +46,23 @@ def limit_checks(
             file=file,
             setting="resources.processors",
         )
+
+
+def engine_limit_checks(
+    engine: EngineSettings, controllers: Collection[str], *, system: str = os.name
+) -> Iterator[Finding]:
+    """Examine what `[engine]` says for models that say nothing; as `limit_checks`."""
+    return _unheld(engine.limits_of(WorkerLimits()), controllers, system, "engine.worker_max_")
+
+
+def _unheld(limits: WorkerLimits, controllers: Collection[str], system: str, prefix: str) -> Iterator[Finding]:
+    for limit, controller in _NEEDED.items() if system != "nt" else []:
+        value = getattr(limits, limit)
+        if value and controller not in controllers:
+            yield Finding(
+                "warning",
+                f"it is {value}, and is not enforced: workers started from here get no control group with "
+                f"'{controller}'.",
+                setting=f"{prefix}{limit}",
+                remedy=_REMEDY,
+            )

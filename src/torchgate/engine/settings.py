@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from torchgate.contract.settings_file import Settings
 from torchgate.contract.worker_limits import WorkerLimits
+
+
+def _control_group(text: str) -> str:
+    if text not in ("auto", "off") and not text.startswith("/"):
+        raise ValueError("it is 'auto', 'off', or the whole path of a group, as /sys/fs/cgroup/torchgate")
+    return text
 
 
 class EngineSettings(Settings):
@@ -43,7 +49,7 @@ class EngineSettings(Settings):
     """Of all processors of the machine together, for one worker, where its model.toml says no
     `resources.max_cpu_percent`; 0: no limit. Linux needs a control group for it."""
 
-    control_group: Annotated[str, Field(pattern=r"^(auto|off|/.*)$", max_length=4096)] = "auto"
+    control_group: Annotated[str, AfterValidator(_control_group)] = "auto"
     """Linux: where workers get control groups (version 2) of their own. `auto`: in this process's own group, where it
     is delegated to this account (systemd: `Delegate=yes`); a path: in that group; `off`: nowhere."""
 

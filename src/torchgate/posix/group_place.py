@@ -67,9 +67,9 @@ def find_place(wanted: str = "auto", *, process: Path = Path("/proc/self"), syst
 def _named(folder: Path, own: Path | None) -> GroupPlace:
     """The group that the configuration names: whoever wrote that knows whose it is."""
     if not (folder / "cgroup.subtree_control").is_file():
-        raise NoControlGroups(f"engine.control_group: {folder} is no folder of a control group (version 2)")
+        raise NoControlGroups(f"{folder} is no folder of a control group (version 2)")
     if not _is_writable(folder):
-        raise NoControlGroups(f"engine.control_group: {folder} is not writable for this account")
+        raise NoControlGroups(f"{folder} is not writable for this account")
     return _place(folder, own)
 
 

@@ -6,7 +6,8 @@ from torchgate.contract.back_end import Artifact
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.tensors import Signature
 from torchgate.contract.worker_limits import WorkerLimits
-from torchgate.engine.limit_checks import limit_checks
+from torchgate.engine.limit_checks import engine_limit_checks, limit_checks
+from torchgate.engine.settings import EngineSettings
 
 
 def settings_found(system: str, controllers: tuple[str, ...] = (), **limits: object) -> list[tuple[str, str]]:
@@ -32,3 +33,11 @@ def test_control_groups_hold_on_linux_what_they_have_a_controller_for():
 def test_a_processor_that_is_not_there_is_an_error():
     assert settings_found("posix", processors=(0, 3)) == []
     assert settings_found("posix", processors=(0, 4)) == [("error", "resources.processors")]
+
+
+def test_what_the_engine_says_for_all_models_is_said_once_where_it_is_not_held():
+    engine = EngineSettings(worker_max_processes=9, worker_max_cpu_percent=40)
+    found = [one.setting for one in engine_limit_checks(engine, ("cpu",), system="posix")]
+    assert found == ["engine.worker_max_processes"]
+    assert list(engine_limit_checks(engine, (), system="nt")) == []
+    assert list(engine_limit_checks(EngineSettings(), (), system="posix")) == []
