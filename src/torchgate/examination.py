@@ -16,7 +16,7 @@ from torchgate.development import development_checks
 from torchgate.engine.catalog import read_catalog
 from torchgate.engine.checks import checks as engine_checks
 from torchgate.engine.share_checks import share_checks
-from torchgate.front_door_setup import proxy_secret_checks
+from torchgate.front_door_setup import front_door_setting_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.tls_checks import tls_findings
 from torchgate.secret_places import private_files, secret_checks
@@ -57,7 +57,7 @@ def _room_findings(
 ) -> Iterator[Finding]:
     yield from gate_checks(settings.gate)
     yield from tls_findings(settings.gate, private_files())
-    yield from proxy_secret_checks(settings)
+    yield from front_door_setting_checks(settings)
     yield from development_checks(settings, environment)
     yield from secret_checks(configuration.file.parent, settings, environment)
     yield from access_checks(configuration.access_settings(), windows_accounts())

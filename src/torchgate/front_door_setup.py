@@ -12,7 +12,7 @@ from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
 from torchgate.gate.certificate_paths import CertificatePaths
 from torchgate.gate.declarations import FRONT_DOORS, FrontDoorDeclaration
-from torchgate.gate.door_checks import WindowsUse, door_start_checks
+from torchgate.gate.door_checks import WindowsUse, door_start_checks, windows_setting_checks
 from torchgate.gate.door_parts import DoorNeighbours, front_door_parts
 from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.marked_paths import MarkedPaths
@@ -47,18 +47,21 @@ def front_door_of(
     )
 
 
-def proxy_secret_checks(settings: TorchgateSettings) -> Iterator[Finding]:
-    """Whether the secret that proves a proxy is one of `[secrets]`."""
+def front_door_setting_checks(settings: TorchgateSettings) -> Iterator[Finding]:
+    """What is wrong between front door, secrets and identities, wherever that is examined."""
     name = settings.gate.proxy.secret
     if name is not None and name not in settings.secrets:
         known = list(settings.secrets)
         hint = nearest(name, known) if known else "[secrets] is empty."
         yield Finding("error", f"there is no secret {name!r} in [secrets]. {hint}", setting="gate.proxy.secret")
+    windows = settings.identity.windows
+    if windows.enabled:
+        yield from windows_setting_checks(settings.gate, MarkedPaths(windows.paths))
 
 
 def front_door_checks(settings: TorchgateSettings, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What keeps a server from starting in this environment; beyond secrets it is not for `check`, run elsewhere."""
-    yield from proxy_secret_checks(settings)
+    """What keeps a server from starting: the same, and what only the environment that it starts in tells."""
+    yield from front_door_setting_checks(settings)
     windows, declaration = settings.identity.windows, FRONT_DOORS[settings.gate.front_door]
     blocked = client_tokens_blocked(declaration, environment) if windows.enabled else None
     use = WindowsUse(windows.enabled, MarkedPaths(windows.paths), blocked)

@@ -14,6 +14,7 @@ from torchgate.gate.settings import GateSettings, is_unix
 from torchgate.gate.unix_socket import unix_socket_mistake
 
 _DOOR = "gate.front_door"
+_WINDOWS = "identity.windows"
 _LEFT_BEHIND: Mapping[str, tuple[FrontDoorName, str]] = {
     "ASPNETCORE_TOKEN": ("ancm", "ASP.NET Core Module"),
     "ASPNETCORE_PORT": ("ancm", "ASP.NET Core Module"),
@@ -90,7 +91,7 @@ def door_start_checks(settings: GateSettings, environment: Mapping[str, str], wi
             setting=_DOOR,
             remedy="Let wfastcgi call torchgate.wsgi, or choose another front door.",
         )
-    if windows.is_enabled:
+    if windows.is_enabled and declaration.token_header:
         yield from _windows(declaration, present, windows)
 
 
@@ -155,25 +156,26 @@ def _missing(declaration: FrontDoorDeclaration, present: Mapping[str, str]) -> I
         yield Finding("error", f"the environment variable {declaration.port_variable} holds no port.", setting=_DOOR)
 
 
-def _windows(declaration: FrontDoorDeclaration, present: Mapping[str, str], windows: WindowsUse) -> Iterator[Finding]:
-    setting = "identity.windows"
+def windows_setting_checks(settings: GateSettings, paths: MarkedPaths) -> Iterator[Finding]:
+    """Whether the front door carries Windows identities, where these are enabled, and on which paths."""
+    declaration = FRONT_DOORS[settings.front_door]
     if "windows" not in declaration.carries and declaration.name != "fastcgi":
         yield Finding(
             "error",
             f"front door {declaration.name!r} carries no Windows tokens.",
-            setting=setting,
+            setting=_WINDOWS,
             remedy='Use front door "ancm" or "httpplatform", or switch Windows identities off.',
         )
-        return
-    if not declaration.token_header:
-        return
-    if not windows.paths:
+    elif declaration.token_header and not paths:
         yield Finding(
             "error",
             "no path is marked as Windows-authenticated, so that no token would be believed.",
-            setting=f"{setting}.paths",
+            setting=f"{_WINDOWS}.paths",
             remedy='Name the paths on which IIS allows Windows authentication alone, e.g. paths = ["/v2"].',
         )
+
+
+def _windows(declaration: FrontDoorDeclaration, present: Mapping[str, str], windows: WindowsUse) -> Iterator[Finding]:
     yield from _kinds_of_iis(declaration, present, windows)
     if not declaration.token_is_its_own and not windows.client_tokens_blocked:
         where = "web.config does not block" if windows.client_tokens_blocked is False else "there is no web.config with"
@@ -181,7 +183,7 @@ def _windows(declaration: FrontDoorDeclaration, present: Mapping[str, str], wind
         yield Finding(
             "error",
             f"{where} a client's own {header}, which this module lets through: anybody could name a token.",
-            setting=setting,
+            setting=_WINDOWS,
             remedy=f"Add a rewrite rule that sets HTTP_{header.replace('-', '_').upper()} to nothing on every path, "
             'or a filtering rule that refuses the header; or use front door "ancm", whose module takes it off.',
         )

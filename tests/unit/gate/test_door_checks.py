@@ -8,7 +8,7 @@ import pytest
 
 from torchgate.contract.findings import Finding
 from torchgate.gate.declarations import FRONT_DOORS
-from torchgate.gate.door_checks import WindowsUse, door_setting_checks, door_start_checks
+from torchgate.gate.door_checks import WindowsUse, door_setting_checks, door_start_checks, windows_setting_checks
 from torchgate.gate.door_parts import DoorNeighbours, base_path, effective_bind, front_door_parts
 from torchgate.gate.marked_paths import MarkedPaths
 from torchgate.gate.settings import GateSettings
@@ -106,6 +106,7 @@ def test_iis_says_where_it_mounted_us(said: str, base: bytes) -> None:
     ],
 )
 def test_windows_where_it_can_be_believed(front_door: str, environment: dict[str, str], windows: WindowsUse) -> None:
+    assert errors(windows_setting_checks(gate(front_door), windows.paths)) == []
     found = errors(door_start_checks(gate(front_door), environment, windows))
     assert [finding for finding in found if "windows" in finding.setting] == []
 
@@ -129,7 +130,9 @@ def test_windows_where_it_can_be_believed(front_door: str, environment: dict[str
 )
 def test_windows_where_it_can_not(front_door: str, environment: dict[str, str], windows: WindowsUse) -> None:
     """Each of these mixes would let somebody name a token who is not Windows-authenticated."""
-    found = errors(door_start_checks(gate(front_door), environment, windows))
+    settings = gate(front_door)
+    found = errors(windows_setting_checks(settings, windows.paths))
+    found += errors(door_start_checks(settings, environment, windows))
     assert [finding for finding in found if "windows" in finding.setting]
     assert all(finding.remedy for finding in found)
 
