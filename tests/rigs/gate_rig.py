@@ -27,6 +27,7 @@ from torchgate.gate.front_door import DoorParts, FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import GateSettings
+from torchgate.gate.under_way import RequestsUnderWay
 
 ALICE = Principal("key:alice", "alice", "api_key", "key", roles=frozenset({"analyst"}))
 GUEST = Principal("key:guest", "guest", "api_key", "key")
@@ -62,6 +63,7 @@ class GateRig:
     refusals: RefusalBucket = field(default_factory=RefusalBucket)
     audit: RememberingAudit = field(default_factory=RememberingAudit)
     door: FrontDoor | None = None
+    under_way: RequestsUnderWay = field(default_factory=RequestsUnderWay)
     stops: int = 0
     seen: list[RequestEvent] = field(default_factory=list)
     seen_one: asyncio.Event = field(default_factory=asyncio.Event)
@@ -86,6 +88,7 @@ class GateRig:
             clock=monotonic_s,
             wall_clock=time.time,
             on_stop=self._stop,
+            under_way=self.under_way,
         )
 
     def connect(self) -> HttpConnection:

@@ -42,5 +42,8 @@ async def cancel(exchange: Exchange) -> HttpResponse:
         )
     if exchange.principal is None:
         raise CredentialProblem("Nobody was authenticated.")
-    cancelled = await exchange.services.engine.cancel(exchange.principal.key, client_id)
+    services, key = exchange.services, exchange.principal.key
+    # In one turn: what is taken back here never comes to the engine, and what has left here is in the engine.
+    cancelled = services.under_way.cancel(key, client_id)
+    cancelled += await services.engine.cancel(key, client_id)
     return json_response(200, orjson.dumps({"cancelled": cancelled}))

@@ -15,6 +15,7 @@ from torchgate.contract.principal import Principal
 from torchgate.gate.http_message import HttpRequest, HttpResponse
 from torchgate.gate.services import GateServices
 from torchgate.gate.trace_context import parse_traceparent
+from torchgate.gate.under_way import UnderWay
 
 MAX_PATH_CHARACTERS = 512  # of a record (contract.audit_event)
 MAX_NAME_CHARACTERS = 128
@@ -36,7 +37,7 @@ class Exchange:
     __slots__ = (
         "action", "arrived_at", "at", "credential_reason", "decision", "description", "is_public", "model_name",
         "path", "principal", "ref", "request", "request_bytes", "request_id", "route_path", "rows", "services",
-        "timing", "version",
+        "timing", "under_way", "version",
     )  # fmt: skip
 
     def __init__(self, services: GateServices, request: HttpRequest) -> None:
@@ -59,6 +60,7 @@ class Exchange:
         self.rows = 0
         self.request_bytes = 0
         self.timing: Timing | None = None
+        self.under_way: UnderWay | None = None
 
     async def resolve(self) -> None:
         """Settle which model version is meant, and that this principal may do this to it.

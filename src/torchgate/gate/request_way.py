@@ -12,7 +12,7 @@ import msgspec
 
 from torchgate.access.identity.presented import Presented
 from torchgate.contract.audit_event import RequestEvent
-from torchgate.contract.decision import RequestFacts, Resource
+from torchgate.contract.decision import Action, RequestFacts, Resource
 from torchgate.contract.errors import (
     AuditUnavailable,
     Cancelled,
@@ -35,8 +35,9 @@ from torchgate.gate.limits import deadline_at, drain_refused, header_timeout_s
 from torchgate.gate.open_inference import DecodedRequest, decode_request
 from torchgate.gate.problems import internal_response, problem_response
 from torchgate.gate.reign import Reign
-from torchgate.gate.route import RouteTable
+from torchgate.gate.route import Route, RouteTable
 from torchgate.gate.services import GateServices
+from torchgate.gate.under_way import UnderWay
 
 NOT_DRAINED = frozenset({"body_too_slow", "deadline_exceeded", "cancelled"})
 """Refusals of a body that does not come: waiting for the rest of it would only make them later."""
@@ -96,6 +97,13 @@ class RequestWay:
             exchange.principal = await self._authenticate(services, door.presented(request, entry.carried))
         if route is None:
             raise match.problem or UnknownModel("Not Found.")
+        if route.action is not Action.INFER or exchange.principal is None:
+            return await self._handled(exchange, route)
+        exchange.under_way = under_way = UnderWay(services.under_way, exchange.principal.key)
+        under_way.called(client_ids(request.headers.first(b"x-request-id"), None))
+        return await under_way.unless_taken_back(self._handled(exchange, route))
+
+    async def _handled(self, exchange: Exchange, route: Route) -> HttpResponse:
         if route.names_model:
             await exchange.resolve()
         elif not route.is_public:
@@ -176,10 +184,14 @@ async def infer(exchange: Exchange) -> HttpResponse:
         exchange.description = permit.description  # another artifact may have taken the place of what was resolved
         decoded = await _read_and_decode(exchange, permit, announced, body_until)
         exchange.rows = decoded.rows
+        if decoded.client_id and exchange.under_way is not None:
+            exchange.under_way.called(client_ids(None, decoded.client_id))
         await exchange.authorise(
             Resource(model=exchange.ref), RequestFacts(rows=decoded.rows, body_bytes=exchange.request_bytes)
         )
         request = _contract_request(exchange, decoded, header_span_s)
+        if exchange.under_way is not None:
+            exchange.under_way.handed_over()
         answer = await run_until_gone(permit, request, exchange.request.disconnect)
         exchange.timing = answer.timing
         response = encode_answer(answer, exchange.known_description().ref, decoded.wanted, decoded.client_id)

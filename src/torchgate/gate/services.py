@@ -16,6 +16,7 @@ from torchgate.contract.policy_status import KeepsPolicy
 from torchgate.contract.principal import Principal
 from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.settings import GateSettings
+from torchgate.gate.under_way import RequestsUnderWay
 
 
 class Authenticates(Protocol):
@@ -71,6 +72,7 @@ class GateServices:
         clock: seconds, monotonic; wall_clock: Unix seconds.
         resource_metadata: what clients may learn without a credential, as JSON (RFC 9728), or None.
         policy: tells of the policy in force and changes it; None where it does not change.
+        under_way: requests that the engine does not have yet; the same whatever the policy.
         on_stop: is told that the front door asks this process to end; returns at once.
     """
 
@@ -88,4 +90,5 @@ class GateServices:
     wall_clock: Callable[[], float] = field(repr=False)
     resource_metadata: bytes | None = None
     policy: KeepsPolicy | None = None
+    under_way: RequestsUnderWay = field(default_factory=RequestsUnderWay, repr=False)
     on_stop: Callable[[], None] = field(default=lambda: None, repr=False)

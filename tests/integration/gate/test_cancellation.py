@@ -107,3 +107,47 @@ async def test_ids_that_can_not_be_named_whole_name_nothing(rig: GateRig) -> Non
 async def test_policy_is_asked_before(rig: GateRig) -> None:
     await cancelled(rig, "/v2/requests/x/cancel", ALICE_KEY)
     assert [action for action, _, _ in rig.policy.asked] == [Action.CANCEL]
+
+
+@pytest.mark.parametrize("sent", [b"", ONE_ROW[:5]])
+async def test_a_cancel_right_behind_the_head_finds_the_request(rig: GateRig, sent: bytes) -> None:
+    """The body has not come yet: the engine knows no id of it, and the gate does."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+    lines = [f"POST {HANGS} HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 1000", "X-Request-ID: early"]
+    lines += [f"{name}: {value}" for name, value in ALICE_KEY.items()]
+    writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + sent)
+    while not len(rig.under_way):  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(0)
+    assert await cancelled(rig, "/v2/requests/early/cancel", GUEST_KEY) == {"cancelled": 0}
+    assert await cancelled(rig, "/v2/requests/early/cancel", ALICE_KEY) == {"cancelled": 1}
+    assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 499")
+    assert await cancelled(rig, "/v2/requests/early/cancel", ALICE_KEY) == {"cancelled": 0}
+    assert (len(rig.under_way), rig.engine.open_permits) == (0, 0)
+    record = next(event for event in rig.audit.events if event.action == "infer")
+    assert (record.status, record.code, record.client_request_id) == (499, "cancelled", "early")
+    writer.close()
+
+
+async def test_what_the_engine_has_is_no_more_under_way(rig: GateRig) -> None:
+    """So that a cancel counts each request once."""
+    waiting = rig.connect()
+    await waiting.send("POST", HANGS, {**ALICE_KEY, "X-Request-ID": "header-id"}, WITH_ID)
+    await asyncio.wait_for(rig.engine.has_begun.wait(), 20)
+    assert not len(rig.under_way)
+    assert await cancelled(rig, "/v2/requests/header-id/cancel", ALICE_KEY) == {"cancelled": 1}
+    await waiting.close()
+
+
+async def test_two_of_one_id_go_together_and_others_stay(rig: GateRig) -> None:
+    connections = [await asyncio.open_connection("127.0.0.1", rig.port) for _ in range(3)]
+    for (_, writer), called in zip(connections, ("same", "same", "other"), strict=True):
+        lines = [f"POST {HANGS} HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 1000", f"X-Request-ID: {called}"]
+        lines += [f"{name}: {value}" for name, value in ALICE_KEY.items()]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+    while rig.engine.open_permits < 3:  # noqa: ASYNC110 - nobody tells of it
+        await asyncio.sleep(0)
+    assert await cancelled(rig, "/v2/requests/same/cancel", ALICE_KEY) == {"cancelled": 2}
+    assert await cancelled(rig, "/v2/requests/other/cancel", ALICE_KEY) == {"cancelled": 1}
+    for reader, writer in connections:
+        assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 499")
+        writer.close()
