@@ -16,6 +16,7 @@ from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
 from torchgate.life_cycle import LifeCycle
+from torchgate.telemetry.instance_lock import InstanceLock
 
 _log = logging.getLogger("torchgate.app")
 
@@ -32,6 +33,7 @@ def built_engine(
         Trust(settings.models, configuration.file.parent),
         settings.state.folder / "models",
         private_folders().make_private,
+        take_lock=InstanceLock,
     )
     return Scheduler(
         catalog,

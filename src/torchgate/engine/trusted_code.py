@@ -20,6 +20,7 @@ import msgspec
 
 from torchgate.engine.catalog import CatalogEntry
 from torchgate.engine.digest import DigestRefused, FileDigest, digest_of, files_of
+from torchgate.engine.living_owners import LivingOwners, TakeLock
 from torchgate.engine.trust import Trust
 
 _CHUNK_BYTES = 1 << 20
@@ -44,17 +45,26 @@ class SignedCode:
 
     Args:
         trust: knows the signers.
-        copies: folder for verified copies; what an earlier process left there goes at the first use.
+        copies: folder for verified copies; what a process that lives no more left there goes at the next use.
         make_private: closes a folder to other accounts.
+        take_lock: by which another process on the same folder is known to live; None where there can be none.
 
     Process: any thread, one call at a time for each version.
     """
 
-    def __init__(self, trust: Trust, copies: Path, make_private: Callable[[Path], None]) -> None:
+    def __init__(
+        self,
+        trust: Trust,
+        copies: Path,
+        make_private: Callable[[Path], None],
+        *,
+        take_lock: TakeLock | None = None,
+    ) -> None:
         self._trust = trust
         self._copies = copies
         self._make_private = make_private
         self._run = secrets.token_hex(4)
+        self._owners = None if take_lock is None else LivingOwners(copies, self._run, take_lock)
 
     def examine(self, entry: CatalogEntry) -> Examined:
         """The version's digest, and the verified copy to load.
@@ -83,6 +93,8 @@ class SignedCode:
     def _copy(self, entry: CatalogEntry, *, takes_links: bool) -> tuple[tuple[FileDigest, ...], Path]:
         artifact = entry.artifact
         self._make_private(self._copies)
+        if self._owners is not None:
+            self._owners.live()
         around = self._copies / artifact.ref.name / artifact.ref.version
         around.mkdir(parents=True, exist_ok=True)
         self._discard(around)
@@ -94,11 +106,17 @@ class SignedCode:
             raise
 
     def _discard(self, around: Path) -> None:
-        """Remove copies of former processes; ours go with the loadings that were made of them."""
+        """Remove copies of processes that live no more; ours go with the loadings that were made of them.
+
+        Those of a server that still drains stay: a replacement of a worker of it is loaded from its copy.
+        """
         for path in around.iterdir():
-            if not path.name.startswith(self._run):
-                with contextlib.suppress(OSError):  # in use by a server that stops: the next one removes it
+            if self._may_remove(path.name.partition("-")[0]):
+                with contextlib.suppress(OSError):  # in use by a worker that stops: the next one removes it
                     shutil.rmtree(path)
+
+    def _may_remove(self, owner: str) -> bool:
+        return owner != self._run if self._owners is None else self._owners.may_remove(owner)
 
 
 def in_place(entry: CatalogEntry, digest: Callable[[Path], str]) -> Examined:
