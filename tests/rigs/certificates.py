@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from torchgate.secret_places import private_files
+
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 CLIENT = (ExtendedKeyUsageOID.CLIENT_AUTH,)
 SERVER = (ExtendedKeyUsageOID.SERVER_AUTH,)
@@ -62,8 +64,8 @@ class Issued:
         """`name.pem` with the chain, and `name.key` for its owner alone."""
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
         certificate.write_bytes(b"".join(one.pem for one in (self, *chain)))
-        key.write_bytes(self.key_pem())
-        key.chmod(0o600)
+        key.unlink(missing_ok=True)
+        private_files().write_new(key, self.key_pem())
         return certificate, key
 
 
