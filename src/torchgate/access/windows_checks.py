@@ -24,6 +24,9 @@ def windows_findings(settings: AccessSettings, accounts: WindowsAccounts | None)
     """
     if not uses_windows(settings):
         return
+    if accounts is None:
+        sentence = "this system is not Windows: nobody who calls a server here has a Windows identity."
+        yield Finding("warning", sentence, setting="identity.windows.enabled")
     yield from resolve_members(settings.roles, accounts).findings
     yield from _members_that_never_come(settings)
     windows = settings.identity.windows

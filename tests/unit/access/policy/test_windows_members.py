@@ -70,6 +70,12 @@ def test_where_there_is_no_windows_a_name_is_a_warning_of_check_and_no_server_st
         build_access(settings("group:CONTOSO\\Analysts"))
 
 
+def test_windows_identities_on_another_system_are_a_warning():
+    found = [one.severity for one in checks(settings(), None) if one.setting == "identity.windows.enabled"]
+    assert found == ["warning"]
+    assert [one for one in checks(settings(), ACCOUNTS) if one.setting == "identity.windows.enabled"] == []
+
+
 def test_a_domain_controller_out_of_reach_is_an_error_that_says_so():
     accounts = FakeAccounts()
     accounts.fails = OSError("the domain does not answer")
