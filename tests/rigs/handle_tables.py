@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import sys
 from typing import Protocol
 
@@ -93,6 +95,8 @@ if sys.platform == "win32":
     from torchgate.windows.access_list import own_sid
     from torchgate.windows.tokens import WindowsTokenReader
 
+    _SYSTEM_EXTENDED_HANDLE_INFORMATION = 64
+    _INFO_LENGTH_MISMATCH = 0xC000_0004
     _LEVELS = ("anonymous", "identification", "impersonation", "delegation")
 
     class RealTable:
@@ -148,12 +152,25 @@ if sys.platform == "win32":
             return bool(ctypes.windll.kernel32.GetHandleInformation(ctypes.c_void_p(handle), ctypes.byref(flags)))
 
         def count(self) -> int:
-            number = ctypes.c_uint()
-            ctypes.windll.kernel32.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(number))
-            return number.value
+            return handles_of(os.getpid())
 
         def close(self, handle: int) -> None:
             win32api.CloseHandle(handle)
+
+    def handles_of(pid: int) -> int:
+        """How many handles a process has open; by the system's list, because Wine counts 0 for each process."""
+        query = ctypes.WinDLL("ntdll").NtQuerySystemInformation
+        length = 1 << 20
+        while True:
+            memory = ctypes.create_string_buffer(length)
+            status = query(_SYSTEM_EXTENDED_HANDLE_INFORMATION, memory, length, None) & 0xFFFF_FFFF
+            if status != _INFO_LENGTH_MISMATCH:
+                break
+            length *= 2
+        assert status == 0, hex(status)
+        (number,) = struct.unpack_from("<Q", memory)
+        owners = (struct.unpack_from("<QQ", memory, 16 + 40 * index)[1] for index in range(number))
+        return sum(owner == pid for owner in owners)
 
     def _own() -> object:
         return win32security.OpenProcessToken(win32api.GetCurrentProcess(), win32security.TOKEN_ALL_ACCESS)

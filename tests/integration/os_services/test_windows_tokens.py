@@ -96,8 +96,10 @@ def test_numbers_that_name_nothing_of_this_process_are_refused(table, handle):
 
 def test_nothing_leaks_and_nothing_is_closed_twice(table):
     event = table.other_things()["event"]
-    table.tokens.take(table.token())
     before = table.count()
+    handle = table.token()
+    assert table.count() == before + 1
+    table.tokens.take(handle)
     for turn in range(3000):
         facts = table.tokens.take(table.token("impersonation" if turn % 2 else "primary"))
         assert facts.sid == table.own_sid
