@@ -41,7 +41,8 @@ def resolved_sids(settings: AccessSettings, accounts: WindowsAccounts | None) ->
         return {}
     resolved = resolve_members(settings.roles, accounts)
     if resolved.findings:
-        raise ValueError("\n".join(str(finding) for finding in resolved.findings))
+        errors = [msgspec.structs.replace(finding, severity="error") for finding in resolved.findings]
+        raise ValueError("\n".join(map(str, errors)))
     return resolved.sids
 
 

@@ -64,7 +64,7 @@ def resolve_members(roles: Mapping[str, Sequence[str]], accounts: WindowsAccount
         if member.mark in sids:
             continue
         if accounts is None:
-            findings.append(Finding("warning", f"{member.mark!r} was not resolved: {_ONLY_WINDOWS}", setting=setting))
+            findings.append(Finding("warning", f"'{member.mark}' was not resolved: {_ONLY_WINDOWS}", setting=setting))
         elif sentence := _resolve(member, accounts, sids):
             findings.append(Finding("error", sentence, setting=setting))
     return ResolvedMembers(sids, tuple(findings))
@@ -92,9 +92,9 @@ def _resolve(member: Member, accounts: WindowsAccounts, sids: dict[str, str]) ->
     try:
         account = accounts.by_name(name)
     except LookupError:
-        return f"Windows knows no account {name!r}. Is the domain right, and this machine joined to it?"
+        return f"Windows knows no account '{name}'. Is the domain right, and this machine joined to it?"
     except OSError as error:
-        return f"{name!r} can't be resolved now: {error}. sid:S-1-… needs no domain controller."
+        return f"'{name}' can't be resolved now: {error}. sid:S-1-… needs no domain controller."
     if sentence := _unfit(member, account):
         return sentence
     sids[member.mark] = account.sid
@@ -103,9 +103,9 @@ def _resolve(member: Member, accounts: WindowsAccounts, sids: dict[str, str]) ->
 
 def _unfit(member: Member, account: Account) -> str:
     if member.issuer == "user" and account.kind == "group":
-        return f"{member.value!r} is a group; write group:{member.value}."
+        return f"'{member.value}' is a group; write group:{member.value}."
     if member.issuer == "group" and account.kind == "user":
-        return f"{member.value!r} is a user; write user:{member.value}."
+        return f"'{member.value}' is a user; write user:{member.value}."
     if is_nearly_everybody(account.sid):
-        return f"nearly every caller is in {member.value!r}; if that is meant, write sid:{account.sid}."
+        return f"nearly every caller is in '{member.value}'; if that is meant, write sid:{account.sid}."
     return ""

@@ -37,7 +37,7 @@ def test_names_and_sids_that_exist_are_no_finding():
 @pytest.mark.parametrize(
     ("member", "says"),
     [
-        ("group:CONTOSO\\Analists", "no account 'CONTOSO\\\\Analists'"),
+        ("group:CONTOSO\\Analists", "no account 'CONTOSO\\Analists'"),
         ("user:CONTOSO\\Analysts", "is a group; write group:CONTOSO\\Analysts"),
         ("group:CONTOSO\\ann", "is a user; write user:CONTOSO\\ann"),
         ("group:NT AUTHORITY\\Everyone", "if that is meant, write sid:S-1-1-0"),
