@@ -22,8 +22,8 @@ from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.findings import Finding
 from torchgate.contract.os_services import PrivateFiles, ProtectedData
 
-BEHIND_IIS = frozenset({"ancm", "httpplatform", "httpplatform_v1", "fastcgi"})
-"""Front doors that IIS opens: there `env:` is refused, whatever this machine's environment is (DESIGN 10)."""
+BEHIND_IIS = frozenset({"ancm", "httpplatform", "httpplatform-1.2", "fastcgi"})
+"""Front doors of a process that IIS starts: there `env:` is refused, whatever the environment here (DESIGN 10)."""
 
 
 def private_files() -> PrivateFiles:

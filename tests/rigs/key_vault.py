@@ -179,6 +179,10 @@ class _Proxy(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the caller has hung up
+            super().handle()
+
     def finish(self) -> None:
         with contextlib.suppress(OSError):
             super().finish()
@@ -217,7 +221,8 @@ def _tls(folder: Path, authority: Path) -> ssl.SSLContext:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     chain = folder / "vault.pem"
-    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+    # With its root: of a chain that ends before one, Wine does not say that nobody knows it.
+    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + authority.read_bytes() + private)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain)
     return context

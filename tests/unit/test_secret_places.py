@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from torchgate.config import TorchgateSettings, read_configuration
+from torchgate.gate.declarations import FRONT_DOORS
 from torchgate.secret_places import private_files, secret_checks
 
 
@@ -42,9 +43,11 @@ def test_a_secret_of_the_environment_behind_iis_is_an_error(tmp_path: Path, vari
     assert "hunter" not in str(finding)
 
 
-def test_behind_a_front_door_of_iis_it_is_an_error_wherever_it_is_examined(tmp_path: Path) -> None:
+@pytest.mark.parametrize("door", ["ancm", "httpplatform", "httpplatform-1.2", "fastcgi"])
+def test_behind_a_front_door_of_iis_it_is_an_error_wherever_it_is_examined(tmp_path: Path, door: str) -> None:
+    assert door in FRONT_DOORS
     plain = settings(tmp_path, "env:PEPPER")
-    behind = plain.model_copy(update={"gate": plain.gate.model_copy(update={"front_door": "ancm"})})
+    behind = plain.model_copy(update={"gate": plain.gate.model_copy(update={"front_door": door})})
     (finding,) = secret_checks(tmp_path, behind, {"PEPPER": "hunter1"})
     assert finding.severity == "error"
 

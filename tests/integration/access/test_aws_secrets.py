@@ -32,7 +32,7 @@ def store() -> Iterator[AwsSecrets]:
 def aws(store: AwsSecrets, monkeypatch: pytest.MonkeyPatch) -> Any:
     store.reset()
     for name in list(os.environ):
-        if name.upper().startswith("AWS_") or name.upper().endswith("_PROXY"):
+        if name.upper().startswith("AWS_") or name.upper().endswith(("_PROXY", "_CA_BUNDLE")):
             monkeypatch.delenv(name)
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)

@@ -30,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyVault]:
 def vault(running: KeyVault, monkeypatch: pytest.MonkeyPatch) -> KeyVault:
     running.reset()
     for name in list(os.environ):
-        if name.upper().startswith("AZURE_") or name.upper().endswith("_PROXY"):
+        if name.upper().startswith("AZURE_") or name.upper().endswith(("_PROXY", "_CA_BUNDLE")):
             monkeypatch.delenv(name)
     for name, value in running.environment.items():
         monkeypatch.setenv(name, value)
@@ -157,6 +157,16 @@ def test_a_proxy_with_a_certificate_that_nobody_knows_is_not_believed(
     with pytest.raises(SecretUnreadable):
         source().read()
     assert vault.asked == []
+
+
+@pytest.mark.linux("OpenSSL's own variable stands for the operating system's store")
+def test_without_a_bundle_of_its_own_the_operating_systems_store_counts(
+    vault: KeyVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.put("pepper", "hunter1", created=NOW - 300)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    monkeypatch.setenv("SSL_CERT_FILE", str(vault.authority))
+    assert values(source().read()) == {"current": b"hunter1"}
 
 
 def test_whatever_level_others_have_set_the_library_logs_no_value(

@@ -9,6 +9,7 @@ from tests.unit.telemetry.events import make_event, make_refusal
 from torchgate.contract.audit_event import RefusalsEvent
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.inference import ModelDescription, ModelState
+from torchgate.contract.secret_status import SecretStatus
 from torchgate.contract.tensors import Signature
 from torchgate.telemetry.chain_writer import AuditStatistics
 from torchgate.telemetry.metrics import DURATION_BUCKETS, Metrics
@@ -47,6 +48,21 @@ def _value(metrics: Metrics, name: str, **labels: str) -> float:
     ]
     assert found, (name, labels)
     return sum(found)
+
+
+def test_secrets_are_shown_by_age_state_and_failure_and_never_by_version_or_place() -> None:
+    healthy = SecretStatus("proxy", "file:place", {"current": "v2", "previous": "v1"}, 3.0, 10.0)
+    failing = SecretStatus("graph", "env:place", {"current": "v3"}, 900.0, 60.0, "Out of reach.", 4, -5.0)
+    metrics = Metrics(tuple, secrets=lambda: (healthy, failing))
+    assert _value(metrics, "torchgate_secret_age_seconds", secret="proxy") == 3.0
+    assert _value(metrics, "torchgate_secret_values", secret="proxy", state="previous") == 1.0
+    assert _value(metrics, "torchgate_secret_values", secret="proxy", state="next") == 0.0
+    assert _value(metrics, "torchgate_secret_failing", secret="proxy") == 0.0
+    assert _value(metrics, "torchgate_secret_failing", secret="graph") == 1.0
+    assert _value(metrics, "torchgate_secret_refresh_failures_total", secret="graph") == 4.0
+    assert _value(metrics, "torchgate_secret_expires_seconds", secret="graph") == -5.0
+    body = metrics.render()[0].decode("utf-8")
+    assert not any(word in body for word in ("v2", "v3", "place", "Out of reach"))
 
 
 def test_answers_are_counted_by_action_status_and_code() -> None:

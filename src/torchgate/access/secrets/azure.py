@@ -18,6 +18,7 @@ from torchgate.access.secrets.secret import UNUSABLE, Secret, SecretUnreadable, 
 _CONNECT_TIMEOUT_S = 2
 _READ_TIMEOUT_S = 3
 _RETRIES = 1
+_CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # as requests reads them
 _PUBLIC_CLOUD = ".vault.azure.net"
 _REMEDIES = {
     401: "Key Vault does not take this server's token. Is the vault in the same tenant as its identity?",
@@ -118,7 +119,7 @@ class AzureSecret:
             from azure.keyvault.secrets import SecretClient
 
             transport = RequestsTransport(
-                session=_session(), connection_timeout=_CONNECT_TIMEOUT_S, read_timeout=_READ_TIMEOUT_S
+                session=_session(self._environment), connection_timeout=_CONNECT_TIMEOUT_S, read_timeout=_READ_TIMEOUT_S
             )
             quiet("azure", "msal", "urllib3")
             credential = self._credential(transport)
@@ -221,9 +222,15 @@ def _told(url: str) -> Iterator[None]:
         ) from None
 
 
-def _session() -> Any:
-    """HTTP for the SDK, by the operating system's certificate store, proxies as the environment says."""
+def _session(environment: Mapping[str, str]) -> Any:
+    """HTTP for the SDK, by the operating system's certificate store where the environment names no other authorities.
+
+    Proxies are as the environment says.
+    """
     import requests
+
+    if any(environment.get(name) for name in _CA_VARIABLES):
+        return requests.Session()
     import truststore
     from requests.adapters import HTTPAdapter
 
