@@ -77,4 +77,4 @@ def _workers_children(control_group: str) -> Children:
     try:
         return PosixChildren(groups=open_control_groups(control_group))
     except NoControlGroups as error:
-        raise CannotStart(f'{error}. Name another, or say engine.control_group = "auto".') from None
+        raise CannotStart(f'engine.control_group: {error}. Name another, or say "auto".') from None
