@@ -55,7 +55,8 @@ class GateClient:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not a URL like http://127.0.0.1:8080")
+            hint = "; where the server has a unix socket, give the URL of its proxy" if parts.scheme == "unix" else ""
+            raise ValueError(f"{url!r} is not a URL like http://127.0.0.1:8080{hint}")
         if token is not None and key is not None:
             raise ValueError("a token and a key were given; a request carries one credential")
         self._is_tls = parts.scheme == "https"

@@ -15,7 +15,11 @@ from torchgate.gate.asgi import BODY_HERE_EXTENSION, CERTIFICATE_EXTENSION, DISC
 from torchgate.gate.problems import problem_body
 
 MAX_HEADERS = 200
-"""Headers of one request; IIS and browsers send some thirty."""
+"""Headers of one request; front doors and browsers send some thirty."""
+
+MAX_HEADERS_BEHIND_IIS = 8192
+"""IIS's modules have duplicated a token into this process before the head is sent, and a head that is refused unread
+leaves it open: so there IIS's own limit counts (http.sys: 16 KB of headers, of at least 4 bytes each)."""
 
 JOIN_BELOW_BYTES = 64 * 1024
 """Head and body are joined up to here; a longer body is handed on as it is, because copying it costs more.
@@ -40,9 +44,12 @@ _SENTENCES = {
 class ConnectionLimits:
     """What one connection may do; see GateSettings for the names."""
 
-    def __init__(self, *, max_header_bytes: int, max_connections: int, head_timeout_s: float) -> None:
+    def __init__(
+        self, *, max_header_bytes: int, max_connections: int, head_timeout_s: float, max_headers: int = MAX_HEADERS
+    ) -> None:
         self.max_header_bytes = max_header_bytes
         self.max_connections = max_connections
+        self.max_headers = max_headers
         self.head_timeout_s = head_timeout_s
 
 
@@ -201,7 +208,7 @@ class GateProtocol(HttpToolsProtocol):
         self._count(len(name) + len(value) + 4)
         if self._in_head:
             self._header_count += 1
-            if self._header_count > MAX_HEADERS:
+            if self._header_count > self.limits.max_headers:
                 self._overflow()
             super().on_header(name, value)
 

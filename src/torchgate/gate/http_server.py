@@ -16,8 +16,8 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 from torchgate.gate.asgi import GateApp
-from torchgate.gate.http_protocol import ConnectionLimits, GateProtocol
-from torchgate.gate.settings import UNIX_PREFIX, GateSettings, host_and_port, is_unix
+from torchgate.gate.http_protocol import MAX_HEADERS, MAX_HEADERS_BEHIND_IIS, ConnectionLimits, GateProtocol
+from torchgate.gate.settings import UNIX_PREFIX, GateSettings, carries_tokens, host_and_port, is_unix
 from torchgate.gate.unix_socket import bound_unix_socket, remove_unix_socket, unix_socket_mistake
 
 DATE_INTERVAL_S = 1.0
@@ -63,6 +63,7 @@ class HttpServer:
             max_header_bytes=settings.max_header_bytes,
             max_connections=settings.max_connections,
             head_timeout_s=settings.head_timeout_s,
+            max_headers=MAX_HEADERS_BEHIND_IIS if carries_tokens(settings) else MAX_HEADERS,
         )
         protocol = type("BoundGateProtocol", (GateProtocol,), {"limits": limits, "none_open": self._none_open})
         self._config = Config(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from torchgate.contract.settings_file import Settings
-from torchgate.gate.declarations import FrontDoorName
+from torchgate.gate.declarations import FRONT_DOORS, FrontDoorName
 from torchgate.gate.door_settings import ProxySettings
 from torchgate.gate.tls_settings import TlsSettings
 
@@ -100,3 +100,8 @@ def host_and_port(bind: str) -> tuple[str, int]:
 def is_unix(bind: str) -> bool:
     """Whether a `bind` setting is a socket in the file system."""
     return bind.startswith(UNIX_PREFIX)
+
+
+def carries_tokens(settings: GateSettings) -> bool:
+    """Whether Windows tokens may come by the front door."""
+    return bool(FRONT_DOORS[settings.front_door].token_header)

@@ -87,6 +87,20 @@ async def test_on_another_path_it_depends_on_whose_the_header_can_be(
         table.close(handle)
 
 
+@pytest.mark.parametrize("count", [199, 250, 2500])
+async def test_a_head_of_as_many_headers_as_iis_lets_through_leaves_no_handle_open(
+    table: HandleTable, count: int
+) -> None:
+    """The attacker, whom IIS knows, sends a head that we would refuse unread, with a fresh handle each time."""
+    handle = table.token()
+    rig = behind("ancm", table)
+    rig.settings = GateSettings(bind="127.0.0.1:0", front_door="ancm")
+    async with served(rig):
+        headers = {f"a{number}": "" for number in range(count)}
+        assert await status(rig, {**headers, HEADERS["ancm"]: f"{handle:x}"}) == 200
+    assert not table.is_open(handle)
+
+
 async def test_refusals_of_every_kind_leak_no_handle(table: HandleTable) -> None:
     """The attacker, whom IIS knows, sends what we refuse, again and again."""
     header = HEADERS["ancm"]
