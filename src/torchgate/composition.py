@@ -28,6 +28,7 @@ from torchgate.config import Configuration, TorchgateSettings, read_configuratio
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.inference import Engine, ModelDescription
+from torchgate.contract.kerberos import KerberosAcceptor
 from torchgate.contract.local_pipes import LocalPipes, PipeAddress
 from torchgate.contract.os_services import PrivateFolders
 from torchgate.development import new_tokens
@@ -38,6 +39,7 @@ from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import host_and_port, is_unix
+from torchgate.kerberos_places import kerberos_acceptor
 from torchgate.life_cycle import LifeCycle
 from torchgate.own_tls import OwnTls
 from torchgate.policy_reload import Access, Build, PolicyReload
@@ -102,7 +104,7 @@ async def served_over_http(
     async with AsyncExitStack() as running:
         tokens = new_tokens(settings)
         secrets = await running.enter_async_context(opened_secrets(configuration, settings, life_cycle))
-        neighbours = AccessNeighbours(secrets, windows_accounts())
+        neighbours = AccessNeighbours(secrets, windows_accounts(), opened_kerberos(configuration, settings))
         build = partial(build_access, development_tokens=tokens, on_lifecycle=life_cycle.note, neighbours=neighbours)
         access = await opened_access(configuration, build)
         policy = PolicyReload(configuration, access, build, audit)
@@ -191,6 +193,14 @@ async def opened_audit(settings: TorchgateSettings, private_folders: PrivateFold
         yield audit
     finally:
         await audit.close()
+
+
+def opened_kerberos(configuration: Configuration, settings: TorchgateSettings) -> KerberosAcceptor | None:
+    """What examines Kerberos tickets; where they count and it can't be had, there is no server."""
+    try:
+        return kerberos_acceptor(settings.identity.negotiate, configuration.file.parent)
+    except ValueError as error:
+        raise CannotStart(str(error)) from None
 
 
 @asynccontextmanager

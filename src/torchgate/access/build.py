@@ -15,6 +15,7 @@ from torchgate.access.identity.development import DevelopmentTokens
 from torchgate.access.identity.presented import Kind
 from torchgate.access.identity.protected_resource import bearer_challenge
 from torchgate.access.issuers import build_issuers
+from torchgate.access.negotiate_build import challenges, with_kerberos
 from torchgate.access.neighbours import AccessNeighbours
 from torchgate.access.policy.authorise import Authorisation
 from torchgate.access.policy.hook import HookRunner, load_hook
@@ -100,6 +101,7 @@ def _authentication(
     identity = settings.identity
     issuers = build_issuers(settings, roles, neighbours.secrets, clock)
     windows = windows_identities(settings, neighbours.windows_accounts, roles=roles, clock=clock)
+    windows = with_kerberos(windows, settings, neighbours.kerberos, roles=roles, wall_clock=wall_clock)
     look_ups = [issuer.groups for issuer in issuers if issuer.groups is not None]
     tokens = BearerTokens(
         issuers,
@@ -123,8 +125,7 @@ def _authentication(
         api_keys,
         development,
         fresh=[*(issuer.keys for issuer in issuers), *look_ups, *watched.watches, *windows.threads],
-        # Bearer also where only API keys exist: RFC 9110 wants a challenge with every 401, and keys have no scheme.
-        challenges=(bearer_challenge(identity.resource),),
+        challenges=challenges(settings, bearer_challenge(identity.resource)),
         others=others,
     )
 

@@ -10,6 +10,7 @@ from torchgate.access.identity.asserted_user import PROXY_ISSUER
 from torchgate.access.identity.published_keys import KeysUnreadable, read_key_set
 from torchgate.access.issuers import issuer_checks
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
+from torchgate.access.negotiate_checks import negotiate_findings, negotiate_member_mistake
 from torchgate.access.policy.hook import load_hook
 from torchgate.access.policy.roles import RESERVED_WORDS, parse_member
 from torchgate.access.policy.windows_members import WINDOWS_WORDS, windows_member_mistake
@@ -35,6 +36,7 @@ def checks(settings: AccessSettings, accounts: WindowsAccounts | None = None) ->
     yield from key_findings(settings)
     yield from authority_findings(settings)
     yield from windows_findings(settings, accounts)
+    yield from negotiate_findings(settings)
     yield from _unused(settings)
     yield from policy_findings(settings)
 
@@ -86,8 +88,9 @@ def _member_mistake(text: str, settings: AccessSettings, key_ids: frozenset[str]
     if member.issuer == "key":
         known = member.value in key_ids
         return "" if known else f"there is no API key {member.value!r}. {_nearest(member.value, sorted(key_ids))}"
-    if (mistake := member_mistake(member, settings)) is not None:
-        return mistake
+    for mistake in (member_mistake(member, settings), negotiate_member_mistake(member, settings)):
+        if mistake is not None:
+            return mistake
     if member.issuer in WINDOWS_WORDS and uses_windows(settings):
         return windows_member_mistake(member)
     if member.issuer in RESERVED_WORDS:

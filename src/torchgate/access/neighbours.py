@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from torchgate.access.secrets.live_secrets import LiveSecrets
+from torchgate.contract.kerberos import KerberosAcceptor
 from torchgate.contract.windows_tokens import WindowsAccounts
 
 
@@ -14,7 +15,9 @@ class AccessNeighbours(msgspec.Struct, frozen=True):
     Args:
         secrets: those of `[secrets]`, started.
         windows_accounts: names and SIDs; None on every system but Windows.
+        kerberos: examines tickets; None where `[identity.negotiate]` is not set.
     """
 
     secrets: LiveSecrets | None = None
     windows_accounts: WindowsAccounts | None = None
+    kerberos: KerberosAcceptor | None = None

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from torchgate.access.api_key_settings import ApiKeySettings
 from torchgate.access.certificate_settings import CertificateSettings, PathPrefix
 from torchgate.access.names import IssuerName, RoleName
+from torchgate.access.negotiate_settings import NegotiateSettings
 from torchgate.access.oidc_settings import OidcSettings, Text
 from torchgate.access.policy_settings import PolicySettings
 from torchgate.access.resource_settings import ResourceSettings
@@ -64,6 +65,8 @@ class IdentitySettings(Settings):
     """Windows identities."""
     refresh_s: Annotated[float, Field(ge=0.1, le=3600, strict=False)] = 2.0
     """Seconds between looks at the files of keys and certificates: how soon a revoked key stops counting."""
+    negotiate: NegotiateSettings | None = None
+    """Kerberos tickets on our own socket; absent: they don't count."""
     certificates: tuple[CertificateSettings, ...] = ()
     """Authorities for client certificates."""
     certificate_paths: tuple[PathPrefix, ...] = ("/",)

@@ -7,6 +7,7 @@ import re
 
 import msgspec
 
+from torchgate.access.identity.presented import Reply
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource, names_every_version
 from torchgate.contract.errors import Forbidden, UnknownModel
@@ -36,8 +37,8 @@ class Exchange:
 
     __slots__ = (
         "action", "arrived_at", "at", "credential_reason", "decision", "description", "is_public", "model_name",
-        "path", "principal", "ref", "request", "request_bytes", "request_id", "route_path", "rows", "services",
-        "timing", "under_way", "version",
+        "path", "principal", "ref", "reply", "request", "request_bytes", "request_id", "route_path", "rows",
+        "services", "timing", "under_way", "version",
     )  # fmt: skip
 
     def __init__(self, services: GateServices, request: HttpRequest) -> None:
@@ -57,6 +58,7 @@ class Exchange:
         self.principal: Principal | None = None
         self.decision: Decision | None = None
         self.credential_reason = ""
+        self.reply: Reply | None = None
         self.rows = 0
         self.request_bytes = 0
         self.timing: Timing | None = None

@@ -127,5 +127,7 @@ def _challenges(problem: TorchgateError, schemes: Sequence[str]) -> list[tuple[b
 def _challenge(scheme: str, attributes: str) -> bytes:
     """One challenge; what class of thing was wrong is a matter of the scheme Bearer."""
     name, _, own = scheme.partition(" ")
+    if name.lower() == "negotiate":
+        return b"Negotiate"  # RFC 4559, section 4.1: what stands behind it is a token, and no parameters
     said = attributes if name.lower() == "bearer" else ""
     return f'{name} realm="torchgate"{said}{f", {own}" if own else ""}'.encode("ascii")

@@ -6,11 +6,12 @@ Whatever happens, there is one answer and one record of it, and the record is wr
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 
 import msgspec
 
-from torchgate.access.identity.presented import Presented
+from torchgate.access.identity.presented import Presented, Reply
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.decision import Action, RequestFacts, Resource
 from torchgate.contract.errors import (
@@ -73,6 +74,8 @@ class RequestWay:
             _log.exception("Request %s failed unexpectedly.", exchange.request_id)
             response = internal_response(exchange.request_id)
         response = await self._settle(exchange, response)
+        if exchange.reply is not None and exchange.reply.token:
+            response.headers.append((b"www-authenticate", b"Negotiate " + base64.b64encode(exchange.reply.token)))
         if not request.body.is_complete:
             response.closes = response.code in NOT_DRAINED or not await drain_refused(
                 request, exchange.services.settings.refusal_drain_bytes
@@ -94,7 +97,7 @@ class RequestWay:
         if entry.problem is not None:
             raise entry.problem
         if not match.is_public:
-            exchange.principal = await self._authenticate(services, door.presented(request, entry.carried))
+            exchange.principal = await self._authenticate(exchange, door.presented(request, entry.carried))
         if route is None:
             raise match.problem or UnknownModel("Not Found.")
         if route.action is not Action.INFER or exchange.principal is None:
@@ -117,8 +120,11 @@ class RequestWay:
         exchange.services.on_stop()
         return HttpResponse(202, b"", [])
 
-    async def _authenticate(self, services: GateServices, presented: Presented) -> Principal:
-        authentication = services.authentication
+    async def _authenticate(self, exchange: Exchange, presented: Presented) -> Principal:
+        authentication = exchange.services.authentication
+        if presented.negotiate is not None:
+            exchange.reply = Reply()
+            presented = msgspec.structs.replace(presented, reply=exchange.reply)
         return authentication.cached(presented) or await authentication.authenticate(presented)
 
     def _refuse(self, exchange: Exchange, problem: TorchgateError) -> HttpResponse:

@@ -25,6 +25,19 @@ class AssertedUser(msgspec.Struct, frozen=True):
     is_windows_account: bool = False
 
 
+class Reply(msgspec.Struct):
+    """What an authenticator has to say to the caller, for WWW-Authenticate of the answer; repr shows it not.
+
+    Args:
+        token: of Kerberos, that proves us; empty: nothing.
+    """
+
+    token: bytes = b""
+
+    def __repr__(self) -> str:
+        return "Reply()"
+
+
 class Presented(msgspec.Struct, frozen=True):
     """The credentials of one request; at most one kind counts, and repr shows none.
 
@@ -38,6 +51,7 @@ class Presented(msgspec.Struct, frozen=True):
         tls_certificate: the client's certificate, DER, on any path where one came and TLS has proven its key: what a
             bound token (RFC 8705) is compared with. By itself no credential: that is `certificate`, which the front
             door fills only on paths that are configured for certificates.
+        reply: where the authenticator puts what it has to say to the caller; None: nobody would pass it on.
     """
 
     bearer: str | None = None
@@ -47,6 +61,7 @@ class Presented(msgspec.Struct, frozen=True):
     asserted: AssertedUser | None = None
     negotiate: bytes | None = None
     tls_certificate: bytes | None = None
+    reply: Reply | None = None
 
     def kinds(self) -> tuple[Kind, ...]:
         """Which kinds are there."""
