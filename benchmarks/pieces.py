@@ -71,17 +71,13 @@ def _show(name: str, times_us: list[float]) -> None:
 
 
 def _identity_and_policy() -> Iterator[Piece]:
+    from torchgate.access.api_key_settings import ApiKeySettings
     from torchgate.access.build import build_access
     from torchgate.access.identity.api_key import new_api_key
     from torchgate.access.identity.presented import Presented
-    from torchgate.access.settings import (
-        AccessSettings,
-        ApiKeySettings,
-        IdentitySettings,
-        PolicySettings,
-        RuleSettings,
-    )
-    from torchgate.contract.decision import Action, ModelRef, Resource
+    from torchgate.access.policy_settings import PolicySettings, RuleSettings
+    from torchgate.access.settings import AccessSettings, IdentitySettings
+    from torchgate.contract.decision import Action, ModelRef, RequestFacts, Resource
 
     key = new_api_key("benchmark")
     grant = RuleSettings(roles=("caller",), models=("*",), actions=("infer",))
@@ -97,6 +93,14 @@ def _identity_and_policy() -> Iterator[Piece]:
     principal, resource = authentication.cached(presented), Resource(ModelRef("tiny", "1"))
     assert principal is not None
     yield "decision, remembered", lambda: authorisation.decide(principal, Action.INFER, resource)
+    sized = grant.model_copy(update={"max_rows": 1000, "days": ("mon", "tue"), "time_zone": "UTC"})
+    everyday = grant.model_copy(update={"hours": ("00:00-24:00",), "time_zone": "UTC"})
+    narrowed = build_access(
+        AccessSettings(roles={"caller": ("key:benchmark",)}, policy=PolicySettings(grants=(sized, everyday)))
+    )[1]
+    facts = RequestFacts(rows=1, body_bytes=100)
+    yield "decision by the hour, remembered", lambda: narrowed.decide(principal, Action.INFER, resource)
+    yield "decision by rows, with facts", lambda: narrowed.decide(principal, Action.INFER, resource, facts)
 
 
 def _quotas() -> Iterator[Piece]:

@@ -11,7 +11,7 @@ import msgspec
 
 from torchgate.access.policy.decide import Question, decide, weighing_facts
 from torchgate.access.policy.hook import HookFailure, HookRunner
-from torchgate.access.policy.rules import Policy
+from torchgate.access.policy.rules import Policy, Rule
 from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
 from torchgate.contract.policy_hook import PolicyContext
 from torchgate.contract.principal import Principal
@@ -22,10 +22,19 @@ _log = logging.getLogger("torchgate.access")
 
 
 class _Settled(msgspec.Struct, frozen=True):
-    """What is remembered of a question: the decision without facts, and the rules that facts may still turn."""
+    """What is remembered of a question.
+
+    Args:
+        decision: without facts.
+        weighing: the rules that facts may still turn; None where they turn none.
+        weighed: those of them that speak of the action, denials first; the first that holds for some facts decides.
+        by_rule: decisions with facts, by the name of the rule that decided: no other fact is in them.
+    """
 
     decision: Decision
     weighing: Policy | None
+    weighed: tuple[Rule, ...] = ()
+    by_rule: dict[str, Decision] = msgspec.field(default_factory=dict)
 
 
 class Authorisation:
@@ -93,7 +102,12 @@ class Authorisation:
             settled = self._settle(Question(*key, at=now))
         if facts is None or settled.weighing is None:
             return settled.decision
-        return decide(settled.weighing, Question(*key, at=now, facts=facts))
+        winner = next((rule.name for rule in settled.weighed if rule.holds(facts)), "")
+        decision = settled.by_rule.get(winner)
+        if decision is None:
+            decision = decide(settled.weighing, Question(*key, at=now, facts=facts))
+            settled.by_rule[winner] = decision
+        return decision
 
     async def authorise(
         self, principal: Principal, action: Action, resource: Resource, facts: RequestFacts | None = None
@@ -118,7 +132,10 @@ class Authorisation:
         return Decision(answer.allowed, HOOK_RULE, str(answer.reason), self._policy.version, answer.allowed)
 
     def _settle(self, question: Question) -> _Settled:
-        settled = _Settled(decide(self._policy, question), weighing_facts(self._policy, question))
+        weighing = weighing_facts(self._policy, question)
+        rules = () if weighing is None else (*weighing.denials, *weighing.grants)
+        weighed = tuple(rule for rule in rules if rule.is_about_action(question.action))
+        settled = _Settled(decide(self._policy, question), weighing, weighed)
         resource = question.resource
         if resource.model is None and resource.name:
             return settled  # a name that is no model's: any caller can make up a million of them

@@ -227,7 +227,7 @@ def test_remembered_decisions_are_those_of_the_rules_whatever_the_clock_does(
         clock.at += jump_s
         for roles, denied, action, resource in EVERY_QUESTION:
             principal = Principal("k", "n", "api_key", "key", roles=roles, denied_roles=denied)
-            for facts in (None, RequestFacts(10, 400), RequestFacts(11, 1001), None):
+            for facts in (None, RequestFacts(10, 400), RequestFacts(11, 1001), RequestFacts(3, 90), None):
                 remembered = authorisation.decide(principal, action, resource, facts)
                 assert remembered == decide(policy, Question(roles, denied, action, resource, clock.at, facts))
 
