@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.access.local_issuer import Clock
 
@@ -216,6 +216,7 @@ EVERY_QUESTION = [
 
 
 @pytest.mark.identity_case("policy", "the same question before and after a right's hours", "decided anew")
+@settings(deadline=None, max_examples=60)  # each asks some hundred questions
 @given(policies(), JUMPS_S)
 def test_remembered_decisions_are_those_of_the_rules_whatever_the_clock_does(
     policy: Policy, jumps_s: list[float]
