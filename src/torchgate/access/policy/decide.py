@@ -49,9 +49,9 @@ def decide(policy: Policy, question: Question) -> Decision:
         return _decision(policy, True, grant.name, _granted(grant, question), covers=True)
     if action in BUILT_IN_ACTIONS:
         return _decision(policy, True, BUILT_IN_RULE, f"{action} is about the principals themselves.", covers=True)
+    reading = msgspec.structs.replace(question, facts=None)  # of this request's body, which no reading has
     may_read = (
-        _first(policy.grants, question, Action.READ) is not None
-        and _first(policy.denials, question, Action.READ) is None
+        _first(policy.grants, reading, Action.READ) is not None and _first(policy.denials, reading, Action.READ) is None
     )
     held = f"roles {', '.join(sorted(question.roles))}" if question.roles else "no role"
     return _decision(policy, False, DEFAULT_DENY, f"no grant of {action} for {held}.", covers=may_read)
