@@ -9,6 +9,7 @@
 Everything lands in .venv/ and demo/ beside this file; each command may be repeated and continues where it stopped.
 Where TORCHGATE_WINDOWS_PYTHON names a Windows Python (a launcher that takes python's arguments and `--install
 REQUIREMENT…`), `test` also builds the wheel, installs it there and runs the suite a second time with it.
+Where TORCHGATE_IIS_SCHEMAS names a folder with the schema files of IIS, what is rendered is examined by them.
 """
 
 from __future__ import annotations

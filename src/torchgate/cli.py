@@ -169,6 +169,36 @@ def _policy_explain(parsed: argparse.Namespace) -> int:
     return explain_policy(parsed)
 
 
+def _iis_render(parsed: argparse.Namespace) -> int:
+    from torchgate.iis_commands import render
+
+    return render(parsed)
+
+
+def _iis_lint(parsed: argparse.Namespace) -> int:
+    from torchgate.iis_commands import lint_files
+
+    return lint_files(parsed)
+
+
+def _iis_install(parsed: argparse.Namespace) -> int:
+    from torchgate.iis_commands import install
+
+    return install(parsed)
+
+
+def _iis_uninstall(parsed: argparse.Namespace) -> int:
+    from torchgate.iis_commands import uninstall
+
+    return uninstall(parsed)
+
+
+def _iis_convert(parsed: argparse.Namespace) -> int:
+    from torchgate.iis_commands import convert
+
+    return convert(parsed)
+
+
 def _audit_tail(parsed: argparse.Namespace) -> int:
     from torchgate.audit_commands import tail
 
@@ -261,6 +291,7 @@ def _parser() -> argparse.ArgumentParser:
     policy = _group(commands, "policy", "who may do what")
     _policy_arguments(policy)
     _policy_server_arguments(policy)
+    _iis_arguments(_group(commands, "iis", "the configuration of IIS, on any system"))
     _audit_arguments(_group(commands, "audit", "the audit trail"))
     _keys_arguments(_group(commands, "keys", "API keys"))
     _secrets_arguments(_group(commands, "secrets", "secrets that the server uses"))
@@ -332,6 +363,43 @@ def _tune_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser])
     tune.add_argument("--dry-run", action="store_true", help="measure and write nothing")
     tune.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     _of_project(tune, has_project=False)
+
+
+def _iis_arguments(iis: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    render = _command(iis, "render", _iis_render, "write web.config, and what belongs into applicationHost.config")
+    _of_plan(render)
+    render.add_argument("--out", type=Path, default=Path("iis"), metavar="DIR", help="where to write (iis)")
+    install = _command(iis, "install", _iis_install, "make pool, application and authentication in this server's IIS")
+    _of_plan(install)
+    install.add_argument("--dry-run", action="store_true", help="print the commands and change nothing")
+    uninstall = _command(iis, "uninstall", _iis_uninstall, "take back what `install` has changed")
+    _of_project(uninstall, has_project=False)
+    for command in (install, uninstall):
+        command.add_argument("--appcmd", type=Path, metavar="FILE", help="IIS's program, if not where it belongs")
+        command.add_argument("--application-host", type=Path, metavar="FILE", help="that it changes, if elsewhere")
+    lint = _command(iis, "lint", _iis_lint, "say what hurts in web.config and applicationHost.config, offline")
+    lint.add_argument("web_config", type=Path, metavar="WEB.CONFIG", help="the file, or the folder where it is")
+    lint.add_argument(
+        "--application-host", type=Path, metavar="FILE", help="the server's applicationHost.config, or a copy"
+    )
+    lint.add_argument("--site", metavar="NAME", help="which site of that server")
+    lint.add_argument("--application", default="/", metavar="PATH", help="which application of the site (/)")
+    lint.add_argument("--schemas", type=Path, metavar="DIR", help="IIS's schema files; on a server found by itself")
+    lint.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
+    _of_project(lint, has_project=False)
+    convert = _command(iis, "convert", _iis_convert, "say what an application behind wfastcgi becomes here")
+    convert.add_argument("web_config", type=Path, metavar="WEB.CONFIG", help="the file of wfastcgi")
+
+
+def _of_plan(command: argparse.ArgumentParser) -> None:
+    _of_project(command, has_project=False)
+    command.add_argument("--site", default="Default Web Site", help="name of the site (Default Web Site)")
+    command.add_argument("--application", default="/", metavar="PATH", help="of the application in it (/)")
+    command.add_argument("--pool-name", default="torchgate", metavar="NAME", help="of its application pool (torchgate)")
+    command.add_argument("--python", metavar="FILE", help="python.exe on that server (this one)")
+    command.add_argument("--project-path", metavar="DIR", help="the project's folder on that server (as here)")
+    command.add_argument("--folder", metavar="DIR", help="the application's own folder there (iis in the project)")
+    command.add_argument("--gate", action="store_true", help="IIS starts `gate`; `pool` runs apart, e.g. as a service")
 
 
 def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -28,6 +28,7 @@ from torchgate.gate.server_answers import (
     server_metadata,
     whoami,
 )
+from torchgate.gate.warm_up import WARM_UP_PATH, warm_up
 
 
 def route_table() -> RouteTable:
@@ -41,6 +42,7 @@ def _server_routes() -> tuple[Route, ...]:
         Route(
             "GET", "/v2/health/ready", None, ready, "Whether every model is ready or failed, and audit can be written."
         ),
+        Route("GET", WARM_UP_PATH, None, warm_up, "Waits until every model is ready or failed; this machine alone."),
         Route("GET", WELL_KNOWN, None, resource_metadata, "Identity providers of this server (RFC 9728), if told."),
         Route("GET", WELL_KNOWN + "/{rest}", None, resource_metadata, "The same, for an address with a path."),
         Route("GET", "/v2", Action.DESCRIBE, server_metadata, "Server metadata."),

@@ -148,6 +148,7 @@ async def test_public_routes_are_those_of_the_design_and_nothing_else(rig: Polic
     assert {pattern.split("{")[0] for pattern in public_patterns()} <= {
         "/v2/health/live",
         "/v2/health/ready",
+        "/warm-up",
         "/.well-known/oauth-protected-resource",
         "/.well-known/oauth-protected-resource/",
     }

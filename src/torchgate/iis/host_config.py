@@ -1,0 +1,112 @@
+"""What belongs into applicationHost.config: pool, application, log, and who is authenticated where.
+
+Source: iis.md 5, 6.2, 7, 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torchgate.iis.facts import WARM_UP_PATH
+from torchgate.iis.lint_authentication import TOKEN_VARIABLE
+from torchgate.iis.plan import Plan
+from torchgate.iis.xml_document import Element
+from torchgate.iis.xml_text import element, xml_text
+
+LOG_FIELD = "x-request-id"
+
+_COMMENT = """Written by `torchgate iis render` from torchgate.toml: what applicationHost.config needs
+for this application.
+`torchgate iis install` makes these changes step by step; this file is for those who review or merge them.
+The site's id is that of your server; 1 is the Default Web Site."""
+
+
+def host_config(plan: Plan) -> str:
+    """The text of the part."""
+    root = element(
+        "configuration",
+        element("system.applicationHost", element("applicationPools", pool(plan)), element("sites", _site(plan))),
+        *locations(plan),
+    )
+    return xml_text(root, _COMMENT)
+
+
+def pool(plan: Plan) -> Element:
+    """The application pool: always running, never idle, one process, no .NET, with a profile of its own."""
+    variables = [element("add", name=name, value=value) for name, value in sorted(plan.environment.items())]
+    return element(
+        "add",
+        element(
+            "processModel",
+            identityType="ApplicationPoolIdentity",
+            idleTimeout="00:00:00",
+            maxProcesses=1,
+            loadUserProfile=True,
+            setProfileEnvironment=True,
+        ),
+        element(
+            "recycling",
+            element("periodicRestart", time="00:00:00"),
+            # Two servers at once would hold the models twice; a gate holds none.
+            disallowOverlappingRotation=plan.command == "serve",
+        ),
+        *([element("environmentVariables", *variables)] if variables else []),
+        name=plan.pool_name,
+        autoStart=True,
+        startMode="AlwaysRunning",
+        managedRuntimeVersion="",
+        enable32BitAppOnWin64=False,
+    )
+
+
+def locations(plan: Plan) -> Iterator[Element]:
+    """Who is authenticated where; the nearest location wins."""
+    if plan.facts.front_door in {"httpplatform", "httpplatform-1.2"}:
+        variables = element("allowedServerVariables", element("add", name=TOKEN_VARIABLE))
+        yield _location(plan.location, element("rewrite", variables))
+    yield _location(plan.location, _security(is_windows=plan.layout == "windows"))
+    if plan.layout == "split":
+        for path in plan.facts.windows_paths:
+            yield _location(f"{plan.location}/{path.strip('/')}", _security(is_windows=True))
+    yield _location(f"{plan.location}/{WARM_UP_PATH}", _security(is_windows=False, is_local=True))
+
+
+def _site(plan: Plan) -> Element:
+    field = element("add", logFieldName=LOG_FIELD, sourceName="X-Request-ID", sourceType="ResponseHeader")
+    directory = element("virtualDirectory", path="/", physicalPath=plan.folder)
+    return element(
+        "site",
+        element(
+            "application",
+            directory,
+            path=plan.site.application,
+            applicationPool=plan.pool_name,
+            preloadEnabled=True,
+        ),
+        element("logFile", element("customFields", field)),
+        name=plan.site.name,
+        id=1,
+    )
+
+
+def _security(*, is_windows: bool, is_local: bool = False) -> Element:
+    authentication = element(
+        "authentication",
+        element("anonymousAuthentication", enabled=not is_windows),
+        element("basicAuthentication", enabled=False),
+        element("windowsAuthentication", enabled=is_windows),
+    )
+    if not is_local:
+        return element("security", authentication)
+    # IIS's own warm-up comes from this machine, by plain http.
+    addresses = [element("add", ipAddress=address, allowed=True) for address in ("127.0.0.1", "::1")]
+    return element(
+        "security",
+        element("access", sslFlags="None"),
+        authentication,
+        element("ipSecurity", *addresses, allowUnlisted=False),
+    )
+
+
+def _location(path: str, inner: Element) -> Element:
+    return element("location", element("system.webServer", inner), path=path)

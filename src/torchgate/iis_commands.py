@@ -1,0 +1,235 @@
+"""`torchgate iis`: write and examine the configuration of IIS, on any system."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path, PureWindowsPath
+
+import msgspec
+
+from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.contract.findings import Finding
+from torchgate.contract.programs import Programs
+from torchgate.iis.config_schema import Sections, read_schemas
+from torchgate.iis.conversion import read_wfastcgi
+from torchgate.iis.facts import ServerFacts
+from torchgate.iis.host_config import host_config
+from torchgate.iis.install import Installer, InstallFailed, Journal, command_line, steps
+from torchgate.iis.lint import lint
+from torchgate.iis.lint_question import Site
+from torchgate.iis.plan import Plan, plan_mistakes
+from torchgate.iis.web_config import web_config
+from torchgate.iis.xml_document import XmlMistake, read_xml
+from torchgate.terminal import fail, note, say
+
+WEB_CONFIG = "web.config"
+HOST_PART = "applicationHost.part.config"
+_APPCMD_TIMEOUT_S = 60.0
+
+
+def render(parsed: argparse.Namespace) -> int:
+    """Write web.config, and what belongs into applicationHost.config; never over a file that is not ours."""
+    configuration = _configuration(parsed)
+    if configuration is None or configuration.settings is None:
+        return 1
+    plan = _plan(parsed, configuration, configuration.settings)
+    if mistakes := list(plan_mistakes(plan)):
+        return fail("nothing was written: " + " ".join(mistakes))
+    texts = {WEB_CONFIG: web_config(plan), HOST_PART: host_config(plan)}
+    out: Path = parsed.out
+    if foreign := [name for name in texts if _is_foreign(out / name)]:
+        return fail(
+            f"nothing was written: {', '.join(foreign)} in {out} was not written by this command. "
+            "Name another folder by --out, or move it away."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8", newline="\r\n")
+            say(f"wrote {out / name}")
+    except OSError as error:
+        return fail(f"{out} can't be written: {error.strerror or error}.")
+    note(
+        f"web.config belongs into {plan.folder}; the other file is for applicationHost.config. Not seen on Windows yet."
+    )
+    return 0
+
+
+def lint_files(parsed: argparse.Namespace) -> int:
+    """Report what hurts; 1 where there is an error."""
+    facts = None
+    if parsed.config is not None:
+        configuration = _configuration(parsed)
+        if configuration is None or configuration.settings is None:
+            return 1
+        facts = facts_of(configuration.settings)
+    try:
+        schemas = _schemas(parsed.schemas)
+    except (OSError, XmlMistake) as error:
+        return fail(f"the schemas can't be read: {error}.")
+    web: Path = parsed.web_config / WEB_CONFIG if parsed.web_config.is_dir() else parsed.web_config
+    site = Site(parsed.site, parsed.application) if parsed.site else None
+    findings = lint(web, parsed.application_host, site=site, facts=facts, schemas=schemas)
+    _print(findings, parsed)
+    return 1 if any(one.severity == "error" for one in findings) else 0
+
+
+def convert(parsed: argparse.Namespace) -> int:
+    """Say what an application behind wfastcgi becomes here."""
+    try:
+        found = read_wfastcgi(read_xml(parsed.web_config))
+    except (OSError, ValueError) as error:
+        return fail(f"{parsed.web_config}: {error}.")
+    say(f"Python: {found.python}")
+    say(f"handler: {found.handler or 'none named'}")
+    for folder in found.python_path:
+        say(f"PYTHONPATH: {folder}")
+    for sentence in found.notes:
+        say(f"  {sentence}")
+    say(f'\nThen: torchgate iis render --config PROJECT --python "{found.python}"')
+    return 0
+
+
+def install(parsed: argparse.Namespace) -> int:
+    """Make a plan's changes in this server's IIS, or print the commands for them."""
+    configuration = _configuration(parsed)
+    if configuration is None or configuration.settings is None:
+        return 1
+    plan = _plan(parsed, configuration, configuration.settings)
+    if mistakes := list(plan_mistakes(plan)):
+        return fail("nothing was changed: " + " ".join(mistakes))
+    installer = _installer(parsed, configuration.settings)
+    try:
+        if parsed.dry_run:
+            for step, was in installer.missing(steps(plan)):
+                say(command_line(_appcmd(parsed), step.apply(was)))
+            return 0
+        for line in installer.install(steps(plan)):
+            say(line)
+    except (InstallFailed, XmlMistake, OSError) as error:
+        return fail(f"{error}")
+    say(f"Installed. web.config belongs into {plan.folder}; `torchgate iis render` writes it. Not seen on Windows yet.")
+    return 0
+
+
+def uninstall(parsed: argparse.Namespace) -> int:
+    """Take back what `install` has changed."""
+    configuration = _configuration(parsed)
+    if configuration is None or configuration.settings is None:
+        return 1
+    try:
+        for line in _installer(parsed, configuration.settings).uninstall():
+            say(line)
+    except (InstallFailed, XmlMistake, OSError) as error:
+        return fail(f"{error}")
+    return 0
+
+
+def _installer(parsed: argparse.Namespace, settings: TorchgateSettings) -> Installer:
+    programs = _programs()
+    return Installer(
+        lambda: read_xml(parsed.application_host or _inetsrv() / "config" / "applicationHost.config"),
+        lambda arguments: programs.run([_appcmd(parsed), *arguments], _APPCMD_TIMEOUT_S),
+        Journal(settings.state.folder / "iis-install.json"),
+    )
+
+
+def _programs() -> Programs:
+    # Imported here: each room has its calls on its own system alone.
+    if sys.platform == "win32":
+        from torchgate.windows.programs import WindowsPrograms
+
+        return WindowsPrograms()
+    from torchgate.posix.programs import PosixPrograms
+
+    return PosixPrograms()
+
+
+def facts_of(settings: TorchgateSettings) -> ServerFacts:
+    """What IIS must agree with."""
+    identity, gate = settings.identity, settings.gate
+    windows = identity.windows
+    return ServerFacts(
+        front_door=gate.front_door,
+        takes_windows=windows.enabled,
+        windows_paths=windows.paths,
+        takes_bearer=bool(identity.oidc or identity.api_keys or identity.api_keys_file.is_file()),
+        max_body_bytes=gate.max_body_bytes,
+        max_timeout_s=gate.max_timeout_s,
+        max_header_bytes=gate.max_header_bytes,
+        max_connections=gate.max_connections,
+        drain_s=gate.drain_s,
+        models=_model_names(settings.models.folder),
+    )
+
+
+def _model_names(folder: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(one.name for one in folder.iterdir() if (one / "model.toml").is_file()))
+    except OSError:
+        return ()
+
+
+def _plan(parsed: argparse.Namespace, configuration: Configuration, settings: TorchgateSettings) -> Plan:
+    project = parsed.project_path or str(configuration.file.parent)
+    state = settings.state.folder
+    inside = state.relative_to(configuration.file.parent) if state.is_relative_to(configuration.file.parent) else state
+    caches = PureWindowsPath(project, str(inside), "cache")
+    return Plan(
+        msgspec.structs.replace(facts_of(settings), has_own_pool=parsed.gate),
+        Site(parsed.site, parsed.application),
+        parsed.pool_name,
+        parsed.python or sys.executable,
+        project,
+        parsed.folder or str(PureWindowsPath(project, "iis")),
+        "gate" if parsed.gate else "serve",
+        {name: str(caches / folder) for name, folder in _CACHES.items()},
+    )
+
+
+_CACHES = {
+    "HF_HOME": "huggingface",
+    "MPLCONFIGDIR": "matplotlib",
+    "NUMBA_CACHE_DIR": "numba",
+    "TORCH_HOME": "torch",
+    "XDG_CACHE_HOME": "other",
+}
+"""Where libraries write without being asked; a pool's identity may have no profile to write to (iis.md 9.18)."""
+
+
+def _schemas(folder: Path | None) -> Sections | None:
+    if folder is not None:
+        return read_schemas(folder)
+    own = _inetsrv() / "config" / "schema"
+    return read_schemas(own) if sys.platform == "win32" and own.is_dir() else None
+
+
+def _inetsrv() -> Path:
+    return Path(os.environ.get("SYSTEMROOT", r"C:\Windows")) / "System32" / "inetsrv"
+
+
+def _appcmd(parsed: argparse.Namespace) -> str:
+    return str(parsed.appcmd or _inetsrv() / "appcmd.exe")
+
+
+def _is_foreign(file: Path) -> bool:
+    return file.exists() and b"Written by `torchgate iis render`" not in file.read_bytes()
+
+
+def _configuration(parsed: argparse.Namespace) -> Configuration | None:
+    configuration = read_configuration(parsed.project, os.environ, parsed.set)
+    for finding in configuration.findings:
+        note(str(finding))
+    return configuration if configuration.settings is not None else None
+
+
+def _print(findings: tuple[Finding, ...], parsed: argparse.Namespace) -> None:
+    if parsed.json:
+        say(msgspec.json.encode(findings).decode())
+        return
+    for finding in findings:
+        say(str(finding))
+    counts = {kind: sum(one.severity == kind for one in findings) for kind in ("error", "warning", "info")}
+    say(", ".join(f"{count} {kind}{'s' if count != 1 and kind != 'info' else ''}" for kind, count in counts.items()))

@@ -1,0 +1,177 @@
+"""`torchgate iis`, as a person types it, on any system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.rigs import appcmd
+
+from torchgate.cli import main
+from torchgate.iis.xml_document import read_xml
+
+PYTHON = "C:\\Program Files\\Python\\python.exe"
+SETTINGS = """
+[gate]
+front_door = "ancm"
+max_body_bytes = 4096
+hosts = ["models.example.org"]
+
+[identity.windows]
+enabled = true
+paths = ["/win"]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project behind IIS."""
+    folder = tmp_path / "a project ü"
+    (folder / "models" / "digits").mkdir(parents=True)
+    (folder / "models" / "digits" / "model.toml").write_text("", encoding="utf-8")
+    (folder / "torchgate.toml").write_text(SETTINGS, encoding="utf-8")
+    return folder
+
+
+def render(project: Path, out: Path, *more: str) -> int:
+    """Render for a server whose project is on another drive."""
+    where = ["--python", PYTHON, "--project-path", "D:\\torchgate", "--out", str(out), "--application", "/models"]
+    return main(["iis", "render", "--config", str(project), *where, *more])
+
+
+def test_what_is_rendered_is_written_and_written_again(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    assert render(project, out) == 0
+    assert render(project, out, "--gate") == 0, "its own files it writes again"
+    web = (out / "web.config").read_bytes()
+    assert b'maxAllowedContentLength="4096"' in web
+    assert b"-m torchgate gate &quot;D:\\torchgate&quot;" in web
+    assert b"\r\n" in web
+    assert "Not seen on Windows" in capsys.readouterr().err
+    host = read_xml(out / "applicationHost.part.config")
+    assert {one.get("path") for one in host.named("location")} == {
+        "Default Web Site/models",
+        "Default Web Site/models/win",
+        "Default Web Site/models/warm-up",
+    }
+    assert "D:\\torchgate\\.torchgate\\cache\\torch" in (out / "applicationHost.part.config").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_file_of_somebody_else_is_never_overwritten(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "web.config").write_text("<configuration/>", encoding="utf-8")
+    assert render(project, tmp_path) == 1
+    assert "was not written by this command" in capsys.readouterr().err
+    assert (tmp_path / "web.config").read_text(encoding="utf-8") == "<configuration/>"
+    assert not (tmp_path / "applicationHost.part.config").exists()
+
+
+def test_a_front_door_that_iis_does_not_start_is_refused(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (project / "torchgate.toml").write_text("", encoding="utf-8")
+    assert render(project, tmp_path / "out") == 1
+    assert "gate.front_door is 'direct'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_rendered_is_found_good_for_its_project_and_bad_for_another(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    render(project, tmp_path / "out", "--gate")
+    capsys.readouterr()
+    web, host = tmp_path / "out", tmp_path / "out" / "applicationHost.part.config"
+    ask = [
+        "iis",
+        "lint",
+        str(web),
+        "--application-host",
+        str(host),
+        "--config",
+        str(project),
+        "--site",
+        "Default Web Site",
+    ]
+    ask += ["--application", "/models"]
+    assert main(ask) == 0
+    assert capsys.readouterr().out.startswith("0 errors")
+    more = SETTINGS.replace("4096", "8192")
+    (project / "torchgate.toml").write_text(more, encoding="utf-8")
+    assert main([*ask, "--json"]) == 1
+    (found,) = [one for one in json.loads(capsys.readouterr().out) if one["severity"] == "error"]
+    assert "maxAllowedContentLength is 4,096, below gate.max_body_bytes (8,192)" in found["sentence"]
+
+
+def test_a_folder_without_schemas_is_said(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["iis", "lint", str(tmp_path / "web.config"), "--schemas", str(tmp_path)]) == 1
+    assert "has no schema files" in capsys.readouterr().err
+
+
+def test_wfastcgi_is_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    old = tmp_path / "web.config"
+    old.write_text("<configuration/>", encoding="utf-8")
+    assert main(["iis", "convert", str(old)]) == 1
+    assert "nothing to convert" in capsys.readouterr().err
+    handler = '<add name="p" path="*" verb="*" scriptProcessor="C:\\python.exe|C:\\wfastcgi.py"/>'
+    old.write_text(
+        f"<configuration><system.webServer><handlers>{handler}</handlers></system.webServer></configuration>",
+        encoding="utf-8",
+    )
+    assert main(["iis", "convert", str(old)]) == 0
+    assert '--python "C:\\python.exe"' in capsys.readouterr().out
+
+
+def test_a_dry_run_prints_the_commands_and_changes_nothing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    host = tmp_path / "applicationHost.config"
+    host.write_text(
+        '<configuration><system.applicationHost><sites><site name="Default Web Site" id="1"/></sites>'
+        "</system.applicationHost></configuration>",
+        encoding="utf-8",
+    )
+    where = ["--config", str(project), "--application-host", str(host), "--appcmd", "appcmd.exe"]
+    plan = ["--project-path", "D:\\torchgate", "--application", "/models", "--python", PYTHON]
+    before = host.read_bytes()
+    assert main(["iis", "install", "--dry-run", *where, *plan]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "appcmd.exe add apppool /name:torchgate"
+    assert 'appcmd.exe set app "Default Web Site/models" /applicationPool:torchgate' in lines
+    assert host.read_bytes() == before
+    for line in lines:  # and they are the commands that do it
+        assert appcmd.main(tmp_path, [one.strip('"') for one in _split(line)][1:]) == 0
+    capsys.readouterr()
+    assert main(["iis", "install", "--dry-run", *where, *plan]) == 0
+    assert capsys.readouterr().out == "", "nothing is left to do"
+    assert main(["iis", "uninstall", *where]) == 0
+    assert "the journal is empty" in capsys.readouterr().out
+
+
+def _split(line: str) -> list[str]:
+    return [part for place, part in enumerate(line.split('"')) for part in ([part] if place % 2 else part.split())]
+
+
+def test_without_iis_an_installation_says_which_file_is_missing(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    missing = tmp_path / "none.config"
+    where = ["--config", str(project), "--application-host", str(missing), "--project-path", "D:\\torchgate"]
+    assert main(["iis", "install", *where, "--python", PYTHON]) == 1
+    assert "none.config" in capsys.readouterr().err
+
+
+def test_an_appcmd_that_is_not_there_leaves_nothing_behind(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    host = tmp_path / "applicationHost.config"
+    host.write_text("<configuration/>", encoding="utf-8")
+    where = ["--config", str(project), "--application-host", str(host), "--appcmd", str(tmp_path / "none.exe")]
+    assert main(["iis", "install", *where, "--project-path", "D:\\t", "--python", PYTHON]) == 1
+    assert "appcmd can't be run" in capsys.readouterr().err
+    assert not (project / ".torchgate" / "iis-install.json").exists()
