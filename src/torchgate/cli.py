@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,102 +104,6 @@ def _check(parsed: argparse.Namespace) -> int:
     return 0 if examination.is_passed else 1
 
 
-def _predict(parsed: argparse.Namespace) -> int:
-    from torchgate.client_commands import predict
-
-    return predict(parsed)
-
-
-def _models_list(parsed: argparse.Namespace) -> int:
-    from torchgate.client_commands import list_models
-
-    return list_models(parsed)
-
-
-def _models_status(parsed: argparse.Namespace) -> int:
-    from torchgate.client_commands import models_status
-
-    return models_status(parsed)
-
-
-def _models_keygen(parsed: argparse.Namespace) -> int:
-    from torchgate.sign_commands import new_key
-
-    return new_key(parsed)
-
-
-def _models_sign(parsed: argparse.Namespace) -> int:
-    from torchgate.sign_commands import sign_model
-
-    return sign_model(parsed)
-
-
-def _models_tune(parsed: argparse.Namespace) -> int:
-    from torchgate.tune_commands import tune_model
-
-    return tune_model(parsed)
-
-
-def _models_verify(parsed: argparse.Namespace) -> int:
-    from torchgate.sign_commands import verify_models
-
-    return verify_models(parsed)
-
-
-def _models_change(parsed: argparse.Namespace) -> int:
-    from torchgate.client_commands import change_model
-
-    return change_model(parsed)
-
-
-def _policy_test(parsed: argparse.Namespace) -> int:
-    from torchgate.policy_commands import test_policy
-
-    return test_policy(parsed)
-
-
-def _policy_in_force(parsed: argparse.Namespace) -> int:
-    from torchgate.client_commands import policy_in_force
-
-    return policy_in_force(parsed)
-
-
-def _policy_explain(parsed: argparse.Namespace) -> int:
-    from torchgate.policy_commands import explain_policy
-
-    return explain_policy(parsed)
-
-
-def _iis_render(parsed: argparse.Namespace) -> int:
-    from torchgate.iis_commands import render
-
-    return render(parsed)
-
-
-def _iis_lint(parsed: argparse.Namespace) -> int:
-    from torchgate.iis_commands import lint_files
-
-    return lint_files(parsed)
-
-
-def _iis_install(parsed: argparse.Namespace) -> int:
-    from torchgate.iis_commands import install
-
-    return install(parsed)
-
-
-def _iis_uninstall(parsed: argparse.Namespace) -> int:
-    from torchgate.iis_commands import uninstall
-
-    return uninstall(parsed)
-
-
-def _iis_convert(parsed: argparse.Namespace) -> int:
-    from torchgate.iis_commands import convert
-
-    return convert(parsed)
-
-
 def _audit_tail(parsed: argparse.Namespace) -> int:
     from torchgate.audit_commands import tail
 
@@ -215,34 +120,13 @@ def _audit_verify(parsed: argparse.Namespace) -> int:
     return 1 if settings is None else verify_trail(settings.audit_folder, parsed)
 
 
-def _keys_new(parsed: argparse.Namespace) -> int:
-    from torchgate.keys_commands import new_key
+def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """A command whose module is imported when it is run."""
 
-    return new_key(parsed)
+    def run(parsed: argparse.Namespace) -> int:
+        return int(getattr(importlib.import_module(f"torchgate.{module}"), function)(parsed))
 
-
-def _keys_list(parsed: argparse.Namespace) -> int:
-    from torchgate.keys_commands import list_keys
-
-    return list_keys(parsed)
-
-
-def _keys_revoke(parsed: argparse.Namespace) -> int:
-    from torchgate.keys_commands import revoke_key
-
-    return revoke_key(parsed)
-
-
-def _secrets_status(parsed: argparse.Namespace) -> int:
-    from torchgate.secret_commands import secrets_status
-
-    return secrets_status(parsed)
-
-
-def _secrets_protect(parsed: argparse.Namespace) -> int:
-    from torchgate.secret_commands import protect_secret
-
-    return protect_secret(parsed)
+    return run
 
 
 def _settings(parsed: argparse.Namespace) -> TorchgateSettings | None:
@@ -286,7 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     _of_project(check)
     check.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     check.add_argument("--explain", action="store_true", help="also list each setting: value, origin, default")
-    _predict_arguments(_command(commands, "predict", _predict, "ask a model of a running server"))
+    _predict_arguments(
+        _command(commands, "predict", _later("client_commands", "predict"), "ask a model of a running server")
+    )
     _models_arguments(_group(commands, "models", "the models of a project or a running server"))
     policy = _group(commands, "policy", "who may do what")
     _policy_arguments(policy)
@@ -314,10 +200,17 @@ def _predict_arguments(predict: argparse.ArgumentParser) -> None:
 
 
 def _models_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    listing = _command(models, "list", _models_list, "the models in the project's folder; needs no server")
+    listing = _command(
+        models, "list", _later("client_commands", "list_models"), "the models in the project's folder; needs no server"
+    )
     _of_project(listing)
     listing.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
-    status = _command(models, "status", _models_status, "models of a running server, their states, your use of quotas")
+    status = _command(
+        models,
+        "status",
+        _later("client_commands", "models_status"),
+        "models of a running server, their states, your use of quotas",
+    )
     _of_server(status)
     status.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     status.add_argument("--timeout-s", type=float, default=10.0, help="seconds to wait for the answer (10)")
@@ -333,7 +226,7 @@ def _change_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser
         "unload": "have a running server serve a model, or one version of it, no more",
     }
     for verb, text in texts.items():
-        change = _command(models, verb, _models_change, text)
+        change = _command(models, verb, _later("client_commands", "change_model"), text)
         change.set_defaults(verb=verb)
         change.add_argument("model", metavar="MODEL", help="its name: all versions; or NAME:VERSION")
         _of_server(change, has_project=False)
@@ -342,13 +235,20 @@ def _change_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _signature_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    keygen = _command(models, "keygen", _models_keygen, "make a key that signs models")
+    keygen = _command(models, "keygen", _later("sign_commands", "new_key"), "make a key that signs models")
     keygen.add_argument("file", type=Path, metavar="FILE", help="where the private key goes; must not be there yet")
-    signing = _command(models, "sign", _models_sign, "sign every byte of a version, so that a server loads its code")
+    signing = _command(
+        models,
+        "sign",
+        _later("sign_commands", "sign_model"),
+        "sign every byte of a version, so that a server loads its code",
+    )
     signing.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
     signing.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
     _of_project(signing, has_project=False)
-    verify = _command(models, "verify", _models_verify, "say who vouches for each version; needs no server")
+    verify = _command(
+        models, "verify", _later("sign_commands", "verify_models"), "say who vouches for each version; needs no server"
+    )
     verify.add_argument("models", nargs="*", metavar="MODEL", help="NAME or NAME:VERSION (all)")
     verify.add_argument("--strict", action="store_true", help="what allow_code names must be signed, too")
     verify.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
@@ -356,7 +256,12 @@ def _signature_arguments(models: argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def _tune_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    tune = _command(models, "tune", _models_tune, "measure ways to run a version; write the fastest into model.toml")
+    tune = _command(
+        models,
+        "tune",
+        _later("tune_commands", "tune_model"),
+        "measure ways to run a version; write the fastest into model.toml",
+    )
     tune.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
     tune.add_argument("--seconds", type=float, default=5.0, help="of measuring, for each number of rows (5)")
     tune.add_argument("--timeout-s", type=float, default=1800.0, help="for all of it, compiling included (1800)")
@@ -366,18 +271,33 @@ def _tune_arguments(models: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _iis_arguments(iis: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    render = _command(iis, "render", _iis_render, "write web.config, and what belongs into applicationHost.config")
+    render = _command(
+        iis,
+        "render",
+        _later("iis_commands", "render"),
+        "write web.config, and what belongs into applicationHost.config",
+    )
     _of_plan(render)
     render.add_argument("--out", type=Path, default=Path("iis"), metavar="DIR", help="where to write (iis)")
-    install = _command(iis, "install", _iis_install, "make pool, application and authentication in this server's IIS")
+    install = _command(
+        iis,
+        "install",
+        _later("iis_commands", "install"),
+        "make pool, application and authentication in this server's IIS",
+    )
     _of_plan(install)
     install.add_argument("--dry-run", action="store_true", help="print the commands and change nothing")
-    uninstall = _command(iis, "uninstall", _iis_uninstall, "take back what `install` has changed")
+    uninstall = _command(iis, "uninstall", _later("iis_commands", "uninstall"), "take back what `install` has changed")
     _of_project(uninstall, has_project=False)
     for command in (install, uninstall):
         command.add_argument("--appcmd", type=Path, metavar="FILE", help="IIS's program, if not where it belongs")
         command.add_argument("--application-host", type=Path, metavar="FILE", help="that it changes, if elsewhere")
-    lint = _command(iis, "lint", _iis_lint, "say what hurts in web.config and applicationHost.config, offline")
+    lint = _command(
+        iis,
+        "lint",
+        _later("iis_commands", "lint_files"),
+        "say what hurts in web.config and applicationHost.config, offline",
+    )
     lint.add_argument("web_config", type=Path, metavar="WEB.CONFIG", help="the file, or the folder where it is")
     lint.add_argument(
         "--application-host", type=Path, metavar="FILE", help="the server's applicationHost.config, or a copy"
@@ -387,7 +307,9 @@ def _iis_arguments(iis: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     lint.add_argument("--schemas", type=Path, metavar="DIR", help="IIS's schema files; on a server found by itself")
     lint.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
     _of_project(lint, has_project=False)
-    convert = _command(iis, "convert", _iis_convert, "say what an application behind wfastcgi becomes here")
+    convert = _command(
+        iis, "convert", _later("iis_commands", "convert"), "say what an application behind wfastcgi becomes here"
+    )
     convert.add_argument("web_config", type=Path, metavar="WEB.CONFIG", help="the file of wfastcgi")
 
 
@@ -403,7 +325,12 @@ def _of_plan(command: argparse.ArgumentParser) -> None:
 
 
 def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    explain = _command(policy, "explain", _policy_explain, "why a request is allowed or denied, rule by rule; offline")
+    explain = _command(
+        policy,
+        "explain",
+        _later("policy_commands", "explain_policy"),
+        "why a request is allowed or denied, rule by rule; offline",
+    )
     _of_project(explain, has_project=False)
     who = explain.add_mutually_exclusive_group(required=True)
     who.add_argument("--principal", metavar="WHO", help="key:ID, development:NAME, or a role member as in [roles]")
@@ -421,22 +348,42 @@ def _policy_arguments(policy: argparse._SubParsersAction[argparse.ArgumentParser
     explain.add_argument("--at", metavar="TIME", help="when, e.g. 2026-03-02T12:00:00+01:00 (now)")
     explain.add_argument("--rows", type=int, metavar="N", help="rows of the request (not known yet)")
     explain.add_argument("--bytes", type=int, metavar="N", help="bytes of its body (not known yet)")
-    test = _command(policy, "test", _policy_test, "ask your own cases; 1 where an answer is not as expected; offline")
+    test = _command(
+        policy,
+        "test",
+        _later("policy_commands", "test_policy"),
+        "ask your own cases; 1 where an answer is not as expected; offline",
+    )
     test.add_argument("file", type=Path, metavar="FILE", help="of [[cases]]")
     _of_project(test, has_project=False)
 
 
 def _secrets_arguments(secrets: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    status = _command(secrets, "status", _secrets_status, "read each secret now, as this account; never show a value")
+    status = _command(
+        secrets,
+        "status",
+        _later("secret_commands", "secrets_status"),
+        "read each secret now, as this account; never show a value",
+    )
     _of_project(status)
     status.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
-    protect = _command(secrets, "protect", _secrets_protect, "seal a value from stdin for a dpapi: reference (Windows)")
+    protect = _command(
+        secrets,
+        "protect",
+        _later("secret_commands", "protect_secret"),
+        "seal a value from stdin for a dpapi: reference (Windows)",
+    )
     protect.add_argument("file", type=Path, metavar="FILE", help="where the sealed value goes; must not be there yet")
     protect.add_argument("--machine", action="store_true", help="for every account of this machine, not for this one")
 
 
 def _keys_arguments(keys: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    new = _command(keys, "new", _keys_new, "make an API key: print it once, and keep its hash in keys.toml")
+    new = _command(
+        keys,
+        "new",
+        _later("keys_commands", "new_key"),
+        "make an API key: print it once, and keep its hash in keys.toml",
+    )
     new.add_argument("id", metavar="ID", help="its name in roles and audit: letters, digits, '-'")
     new.add_argument("--name", default="", metavar="TEXT", help="for people")
     new.add_argument("--roles", metavar="A,B", help="its roles, separated by commas")
@@ -445,10 +392,20 @@ def _keys_arguments(keys: argparse._SubParsersAction[argparse.ArgumentParser]) -
     new.add_argument("--overlap", default="7d", metavar="SPAN", help="how long it does (7d)")
     new.add_argument("--print", action="store_true", help="write nothing; print the lines for torchgate.toml")
     _of_project(new, has_project=False)
-    listing = _command(keys, "list", _keys_list, "API keys with their states: valid, expires soon, rotating, expired")
+    listing = _command(
+        keys,
+        "list",
+        _later("keys_commands", "list_keys"),
+        "API keys with their states: valid, expires soon, rotating, expired",
+    )
     _of_project(listing)
     listing.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
-    revoke = _command(keys, "revoke", _keys_revoke, "take an API key out of service; a running server obeys at once")
+    revoke = _command(
+        keys,
+        "revoke",
+        _later("keys_commands", "revoke_key"),
+        "take an API key out of service; a running server obeys at once",
+    )
     revoke.add_argument("id", metavar="ID", help="of the key")
     _of_project(revoke, has_project=False)
 
@@ -459,7 +416,7 @@ def _policy_server_arguments(policy: argparse._SubParsersAction[argparse.Argumen
         "reload": "have a running server read its policy, roles and hook again",
     }
     for verb, text in texts.items():
-        command = _command(policy, verb, _policy_in_force, text)
+        command = _command(policy, verb, _later("client_commands", "policy_in_force"), text)
         command.set_defaults(verb=verb)
         _of_server(command)
         command.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
 from torchgate.contract.findings import Finding
 from torchgate.gate.door_checks import door_setting_checks
+from torchgate.gate.forwarded import is_of_this_machine
 from torchgate.gate.settings import GateSettings, host_and_port, is_unix
 
 
@@ -57,9 +57,4 @@ def checks(settings: GateSettings, *, is_development: bool = False) -> Iterator[
 
 def is_loopback(host: str) -> bool:
     """Whether an address is of this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host.lower() == "localhost" or is_of_this_machine(host)

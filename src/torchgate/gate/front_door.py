@@ -16,9 +16,9 @@ from torchgate.gate.credentials import presented_credential
 from torchgate.gate.declarations import FrontDoorDeclaration
 from torchgate.gate.errors import MalformedCredential, UnprovenFrontDoor
 from torchgate.gate.foreign_pages import refuse_foreign_page
-from torchgate.gate.forwarded import last_hop
+from torchgate.gate.forwarded import is_of_this_machine, last_hop
 from torchgate.gate.http_message import HttpRequest, RequestHeaders
-from torchgate.gate.proofs import OwnSocket, Proof
+from torchgate.gate.proofs import UNIX_PEER, OwnSocket, Proof
 
 LOOPBACK_HOSTS = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
@@ -82,6 +82,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 _ENTERED = Entry()
 _STOP = Entry(is_stop=True)
+
+_DIRECTLY_KNOWN = frozenset({"direct", "httpplatform-1.2"})
 
 
 class FrontDoor:
@@ -169,6 +171,18 @@ class FrontDoor:
         if not _CALLERS_OWN.issuperset(found.kinds()):
             refuse_foreign_page(request.headers)
         return found
+
+    def client_is_here(self, request: HttpRequest) -> bool:
+        """Whether the client is on this machine, as far as this door can tell.
+
+        Behind a door without proof everybody's address is the door's own, so that the answer is no; but for
+        HttpPlatformHandler 1.2, whose warm-up would be lost: there IIS's own ipSecurity decides.
+        """
+        declaration, header = self.declaration, self._parts.address_header
+        if declaration.is_proven:
+            hop = last_hop(request.headers.values(header)) if header else None
+            return hop is not None and is_of_this_machine(hop)
+        return declaration.name in _DIRECTLY_KNOWN and (request.peer == UNIX_PEER or is_of_this_machine(request.peer))
 
     def _is_stop(self, request: HttpRequest) -> bool:
         """Source: DESIGN 4.1, and what Microsoft's own middleware answers to (iis.md 2)."""

@@ -7,12 +7,10 @@ Anonymous, and for this machine alone: IIS has no credential of its own to send.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 
 from torchgate.contract.errors import UnknownPath
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse
-from torchgate.gate.proofs import UNIX_PEER
 
 WARM_UP_PATH = "/warm-up"
 _LOOK_S = 0.05  # engines behind a pipe have no event to wait for; few ask, and once in a process's life
@@ -24,7 +22,7 @@ async def warm_up(exchange: Exchange) -> HttpResponse:
     Raises:
         UnknownPath: who asks is not on this machine.
     """
-    if not _is_here(exchange.request.peer):
+    if not exchange.services.front_door.client_is_here(exchange.request):
         raise UnknownPath("Not Found: this server has no such path. See /openapi.json.")
     services, gone = exchange.services, exchange.request.disconnect
     until = exchange.arrived_at + services.settings.max_timeout_s
@@ -33,14 +31,3 @@ async def warm_up(exchange: Exchange) -> HttpResponse:
             return HttpResponse(503, b"", [(b"retry-after", b"5")], "unavailable")
         await asyncio.sleep(_LOOK_S)
     return HttpResponse(200, b"", [])
-
-
-def _is_here(peer: str) -> bool:
-    if peer == UNIX_PEER:
-        return True
-    try:
-        address = ipaddress.ip_address(peer)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

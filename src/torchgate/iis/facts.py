@@ -18,6 +18,9 @@ MODULES = {
 }
 """Front door → the name of its module in handlers and globalModules."""
 
+TOKEN_VARIABLE = "HTTP_X_IIS_WINDOWSAUTHTOKEN"  # noqa: S105 - a name
+"""The server variable of a client's own token header, which HttpPlatformHandler v2 lets through (iis.md 1.6)."""
+
 WARM_UP_PATH = "warm-up"
 """Where Application Initialization asks, below the application."""
 

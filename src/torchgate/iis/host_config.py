@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torchgate.iis.facts import WARM_UP_PATH
-from torchgate.iis.lint_authentication import TOKEN_VARIABLE
+from torchgate.iis.facts import TOKEN_VARIABLE, WARM_UP_PATH
 from torchgate.iis.plan import Plan
 from torchgate.iis.xml_document import Element
 from torchgate.iis.xml_text import element, xml_text

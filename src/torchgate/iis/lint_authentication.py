@@ -8,10 +8,10 @@ from torchgate.contract.findings import Finding
 from torchgate.iis.facts import MODULE_SECTIONS
 from torchgate.iis.lint_question import Question
 from torchgate.iis.located import is_on, section, sections
-from torchgate.iis.xml_document import Element
+from torchgate.iis.token_header_rule import blocks_in
 
 AUTHENTICATION = "system.webServer/security/authentication"
-TOKEN_VARIABLE = "HTTP_X_IIS_WINDOWSAUTHTOKEN"  # noqa: S105 - a name
+TOKEN_HEADER = "X-IIS-WindowsAuthToken"  # noqa: S105 - a name
 
 
 def authentication_findings(question: Question) -> Iterator[Finding]:
@@ -19,33 +19,6 @@ def authentication_findings(question: Question) -> Iterator[Finding]:
     for location in _locations(question):
         yield from _mix(question, location)
     yield from _forwarding(question)
-
-
-def blocks_client_token(root: Element) -> bool:
-    """Whether a rewrite rule empties the client's own copy of HttpPlatformHandler's token header, unconditionally."""
-    for path in ("system.webServer/rewrite/rules", "system.webServer/rewrite/globalRules"):
-        for place in sections(root, path):
-            if not place.location and any(_blanks_token(rule) for rule in place.element.named("rule")):
-                return True
-    return False
-
-
-def _blanks_token(rule: Element) -> bool:
-    match, variables = rule.first("match"), rule.first("serverVariables")
-    conditions = rule.first("conditions")
-    is_always = (
-        match is not None
-        and match.get("url") in {".*", "*", "(.*)"}
-        and match.get("negate", "false").lower() != "true"
-        and (conditions is None or not conditions.children)
-        and rule.get("enabled", "true").lower() == "true"
-    )
-    return is_always and any(
-        one.get("name").upper() == TOKEN_VARIABLE
-        and not one.get("value")
-        and one.get("replace", "true").lower() == "true"
-        for one in (variables.named("set") if variables is not None else ())
-    )
 
 
 def _locations(question: Question) -> list[str]:
@@ -113,9 +86,7 @@ def _forwarding(question: Question) -> Iterator[Finding]:
             'Set forwardWindowsAuthToken="true".',
         )
     if facts.front_door in {"httpplatform", "httpplatform-1.2"} and facts.takes_windows:
-        is_blocked = blocks_client_token(question.web) or (
-            question.host is not None and blocks_client_token(question.host)
-        )
+        is_blocked = blocks_in(question.web, TOKEN_HEADER)
         if facts.front_door == "httpplatform-1.2":
             yield question.here(
                 module,

@@ -23,11 +23,11 @@ class Located(msgspec.Struct, frozen=True):
 
 def sections(root: Element, path: str) -> Iterator[Located]:
     """Every section of this path, e.g. `system.webServer/handlers`, in the order of the file."""
-    for element in _below(root, path.split("/")):
+    for element in below(root, path):
         yield Located("", element)
     for location in root.named("location"):
         where = location.get("path").strip("/")
-        for element in _below(location, path.split("/")):
+        for element in below(location, path):
             yield Located("" if where == "." else where, element)
 
 
@@ -53,9 +53,11 @@ def is_on(root: Element, path: str, location: str = "", *, default: bool = False
     return default if found is None or "enabled" not in found.attributes else found.get("enabled").lower() == "true"
 
 
-def _below(element: Element, names: list[str]) -> Iterator[Element]:
-    if not names:
-        yield element
-        return
-    for child in element.named(names[0]):
-        yield from _below(child, names[1:])
+def below(element: Element, path: str) -> Iterator[Element]:
+    """Every element at a path below another."""
+    name, _, rest = path.partition("/")
+    for child in element.named(name):
+        if rest:
+            yield from below(child, rest)
+        else:
+            yield child

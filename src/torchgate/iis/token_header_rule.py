@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.etree import ElementTree
+
+from torchgate.iis.located import below
+from torchgate.iis.xml_document import Element, XmlMistake, parse_xml
 
 _MATCH_ALL = frozenset({".*", "(.*)", "^.*$", "^(.*)$", ""})
 _HEX_DIGITS = frozenset("0123456789abcdef")
@@ -21,66 +23,73 @@ def blocks_client_tokens(web_config: str, header: str) -> bool:
         web_config: the text of the file.
         header: its name, e.g. `X-IIS-WindowsAuthToken`.
     """
-    if "<!DOCTYPE" in web_config or "<!ENTITY" in web_config:
-        return False
     try:
-        root = ElementTree.fromstring(web_config.removeprefix("\ufeff"))  # noqa: S314 - see above
-    except ElementTree.ParseError:
+        root = parse_xml(web_config.removeprefix("\ufeff"))
+    except XmlMistake:
         return False
+    return blocks_in(root, header)
+
+
+def blocks_in(root: Element, header: str) -> bool:
+    """The same of a file that is read already."""
     if root.tag != "configuration" or not _is_whole(root):
         return False
     return any(_rewrites(server, header) or _filters(server, header) for server in _servers(root))
 
 
-def _servers(root: ElementTree.Element) -> Iterator[ElementTree.Element]:
-    yield from root.findall("system.webServer")
-    for location in root.findall("location"):
+def _servers(root: Element) -> Iterator[Element]:
+    yield from root.named("system.webServer")
+    for location in root.named("location"):
         if location.get("path", "") in {"", "."}:
-            yield from location.findall("system.webServer")
+            yield from location.named("system.webServer")
 
 
-def _is_whole(root: ElementTree.Element) -> bool:
+def _is_whole(root: Element) -> bool:
     """Whether no path of the file takes the rules off again."""
-    for location in root.findall("location"):
+    for location in root.named("location"):
         if location.get("path", "") in {"", "."}:
             continue
         for section in ("rewrite", "security/requestFiltering"):
-            if location.find(f"system.webServer/{section}") is not None:
+            if any(True for _ in below(location, f"system.webServer/{section}")):
                 return False
     return True
 
 
-def _rewrites(server: ElementTree.Element, header: str) -> bool:
+def _rewrites(server: Element, header: str) -> bool:
     variable = f"HTTP_{header.replace('-', '_')}".upper()
-    for rule in server.findall("rewrite/rules/rule"):
+    for rule in below(server, "rewrite/rules/rule"):
         if rule.get("enabled", "true").lower() != "true":
             continue
-        is_unconditional = _matches_all(rule) and not rule.findall("conditions/*")
-        for setting in rule.findall("serverVariables/set"):
-            is_it = setting.get("name", "").upper() == variable and setting.get("value") == ""
+        is_unconditional = _matches_all(rule) and not any(one.children for one in rule.named("conditions"))
+        for setting in below(rule, "serverVariables/set"):
+            is_it = setting.get("name", "").upper() == variable and setting.attributes.get("value") == ""
             if is_it and setting.get("replace", "true").lower() == "true":
                 return is_unconditional
-        action = rule.find("action")
+        action = rule.first("action")
         if rule.get("stopProcessing", "false").lower() == _STOPPING or _ends(action):
             return False
     return False
 
 
-def _matches_all(rule: ElementTree.Element) -> bool:
-    match = rule.find("match")
+def _matches_all(rule: Element) -> bool:
+    match = rule.first("match")
     if match is None or rule.get("patternSyntax", "ECMAScript") != "ECMAScript":
         return False
     return match.get("url", "") in _MATCH_ALL and match.get("negate", "false").lower() == "false"
 
 
-def _ends(action: ElementTree.Element | None) -> bool:
+def _ends(action: Element | None) -> bool:
     return action is not None and action.get("type", "None").lower() in {"redirect", "customresponse", "abortrequest"}
 
 
-def _filters(server: ElementTree.Element, header: str) -> bool:
-    for rule in server.findall("security/requestFiltering/filteringRules/filteringRule"):
-        names = {scan.get("requestHeader", "").lower() for scan in rule.findall("scanHeaders/add")}
-        denied = {deny.get("string", "").lower() for deny in rule.findall("denyStrings/add")}
-        if header.lower() in names and denied >= _HEX_DIGITS and not rule.findall("appliesTo/*"):
+def _filters(server: Element, header: str) -> bool:
+    for rule in below(server, "security/requestFiltering/filteringRules/filteringRule"):
+        names = {scan.get("requestHeader", "").lower() for scan in below(rule, "scanHeaders/add")}
+        denied = {deny.get("string", "").lower() for deny in below(rule, "denyStrings/add")}
+        if (
+            header.lower() in names
+            and denied >= _HEX_DIGITS
+            and not any(one.children for one in rule.named("appliesTo"))
+        ):
             return True
     return False

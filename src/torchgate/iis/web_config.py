@@ -5,8 +5,7 @@ Authentication is not here: a fresh IIS locks those sections, and answers 500.19
 
 from __future__ import annotations
 
-from torchgate.iis.facts import MODULE_SECTIONS, MODULES, WARM_UP_PATH
-from torchgate.iis.lint_authentication import TOKEN_VARIABLE
+from torchgate.iis.facts import MODULE_SECTIONS, MODULES, TOKEN_VARIABLE, WARM_UP_PATH
 from torchgate.iis.lint_module import time_text
 from torchgate.iis.plan import SHUTDOWN_SPARE_S, Plan
 from torchgate.iis.xml_document import Element

@@ -68,9 +68,7 @@ async def test_who_hangs_up_is_waited_for_no_longer() -> None:
         await other.close()
 
 
-@pytest.mark.identity_case(
-    "front door", "the warm-up path, by IIS, for a client elsewhere", "404, as of a path that is none"
-)
+@pytest.mark.identity_case("front door", "the warm-up path, by IIS, for a client elsewhere", "404")
 @pytest.mark.parametrize("address", ["203.0.113.7:50123", "[2001:db8::1]:443", "127.0.0.1, 203.0.113.7:1", "garbage"])
 async def test_callers_from_elsewhere_find_no_such_path(address: str) -> None:
     """The attacker hopes to hold connections open, or to learn when models load; X-Forwarded-For is no help."""
@@ -79,12 +77,8 @@ async def test_callers_from_elsewhere_find_no_such_path(address: str) -> None:
     async with served(rig):
         connection = rig.connect()
         answer = await asyncio.wait_for(connection.request("GET", "/warm-up", from_address(address)), 20)
-        other = await connection.request("GET", "/no-such-path", from_address(address))
         await connection.close()
-    if address == "garbage":  # no address that can be read: the module's own, which is this machine
-        assert answer.status in (200, 400, 404, 503)
-    else:
-        assert (answer.status, other.status) == (404, 401)
+    assert answer.status == 404
 
 
 @pytest.mark.parametrize(
