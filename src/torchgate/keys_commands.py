@@ -186,11 +186,11 @@ def _rows(settings: TorchgateSettings, content: KeyFileSettings, now: datetime) 
         }
         for key, place in placed
     ]
-    rows += [
+    revoked: list[dict[str, object]] = [
         {"id": one.id, "state": "revoked", "name": one.name, "at": text_of_time(one.at), "place": file}
         for one in content.revoked
     ]
-    return rows
+    return rows + revoked
 
 
 def _former(key: ApiKeySettings, now: datetime) -> str | None:

@@ -154,7 +154,7 @@ class ProxyCarrier:
         self._separator = separator
         self._certificate_header = certificate_header
         self._verified_header = verified_header
-        self._form = form
+        self._form: CertificateFormat = form
 
     def take(self, request: HttpRequest) -> Carried:
         """User with groups, and certificate."""

@@ -9,8 +9,10 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
+from typing import cast
 
 from uvicorn.config import Config
 from uvicorn.server import Server
@@ -146,11 +148,10 @@ class HttpServer:
     async def _listen(self, bound: socket.socket) -> None:
         """As uvicorn's own startup does, with TLS's time limits, which that has no place for."""
         loop, server = asyncio.get_running_loop(), self._server
+        make = cast("Callable[..., asyncio.Protocol]", self._config.http_protocol_class)
 
         def connection() -> asyncio.Protocol:
-            return self._config.http_protocol_class(  # type: ignore[call-arg]
-                config=self._config, server_state=server.server_state, app_state=server.lifespan.state
-            )
+            return make(config=self._config, server_state=server.server_state, app_state=server.lifespan.state)
 
         tls = self._settings.tls
         handshake_s = TLS_HANDSHAKE_S if tls is None else tls.handshake_timeout_s

@@ -94,16 +94,16 @@ def _extensions(question: Question, filtering: Element) -> Iterator[Finding]:
 
 
 def _names(question: Question, filtering: Element | None) -> Iterator[Finding]:
-    hidden = dict.fromkeys(_DEFAULT_HIDDEN)
+    hidden = set(_DEFAULT_HIDDEN)
     segments = filtering.first("hiddenSegments") if filtering is not None else None
     for one in segments.children if segments is not None else ():
         name = one.get("segment").lower()
         if one.tag == "add":
-            hidden[name] = None
+            hidden.add(name)
         elif one.tag == "clear":
             hidden.clear()
         else:
-            hidden.pop(name, None)
+            hidden.discard(name)
     for model in question.facts.models:
         if model.lower() in hidden:
             yield question.here(
