@@ -94,7 +94,7 @@ def _extensions(question: Question, filtering: Element) -> Iterator[Finding]:
 
 
 def _names(question: Question, filtering: Element | None) -> Iterator[Finding]:
-    hidden = set(_DEFAULT_HIDDEN)
+    hidden: set[str] = set(_DEFAULT_HIDDEN)
     segments = filtering.first("hiddenSegments") if filtering is not None else None
     for one in segments.children if segments is not None else ():
         name = one.get("segment").lower()
