@@ -19,6 +19,7 @@ from torchgate.engine.share_checks import share_checks
 from torchgate.front_door_setup import front_door_setting_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.tls_checks import tls_findings
+from torchgate.pool_checks import pool_checks
 from torchgate.secret_places import private_files, secret_checks
 from torchgate.telemetry.checks import checks as telemetry_checks
 from torchgate.windows_here import windows_accounts
@@ -73,6 +74,7 @@ def _room_findings(
         roles=settings.role_names,
         controllers=controllers,
     )
+    yield from pool_checks(settings, windows_accounts())
     yield from share_checks(settings.shares, settings.role_names)
     yield from telemetry_checks(settings.audit, settings.audit_folder)
 

@@ -24,3 +24,14 @@ def uids_of(accounts: Collection[str]) -> frozenset[int]:
         if not re.fullmatch(r"uid:(0|[1-9][0-9]{0,9})", account) or int(account[4:]) >= _NO_UID:
             raise ValueError(f"{account!r} is no account of this system; say it as uid:1000")
     return frozenset(int(account[4:]) for account in accounts)
+
+
+def has_name(account: str) -> bool:
+    """Whether this system knows an account."""
+    import pwd  # here: this module is imported elsewhere, too
+
+    try:
+        pwd.getpwuid(int(account.removeprefix("uid:")))
+    except (KeyError, OverflowError):
+        return False
+    return True
