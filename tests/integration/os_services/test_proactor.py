@@ -27,5 +27,7 @@ def test_the_loop_gives_it_away():
     loop = getattr(asyncio, "ProactorEventLoop")()  # noqa: B009 - not there on Linux
     try:
         assert isinstance(loop._proactor, getattr(asyncio, "IocpProactor"))  # noqa: B009
+        transport = list(inspect.signature(loop._make_duplex_pipe_transport).parameters)
+        assert transport[:2] == ["sock", "protocol"]
     finally:
         loop.close()
