@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from torchgate.own_tls import OwnTls
 from torchgate.policy_reload import Access, Build, PolicyReload
 from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
 from torchgate.secret_places import kept_secrets, private_files
-from torchgate.start_checks import start_mistakes
+from torchgate.start_checks import listener_mistakes, start_mistakes
 from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.audit_trail import AuditTrail
 from torchgate.telemetry.log_setup import set_up_logging
@@ -75,14 +76,14 @@ def run_command(path: Path, flags: Sequence[str], main: Main) -> int:
     Process: the main thread.
     """
     configuration = read_configuration(path, os.environ, flags)
-    findings = tuple(start_mistakes(configuration, os.environ))
+    findings = (*start_mistakes(configuration, os.environ), *listener_mistakes(configuration))
     if findings or configuration.settings is None:
         for finding in findings:
             note(str(finding))
         return fail("it does not start with these mistakes. `torchgate check` examines the rest, too.")
     set_up_logging(configuration.settings.telemetry)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             stop = StopSignals(runner.get_loop())
             stop.install()
             runner.run(main(configuration, configuration.settings, stop))
@@ -101,6 +102,52 @@ async def served_over_http(
     stop: StopSignals,
 ) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[None]]]:
     """Everything between HTTP and an engine; what is given opens the door for its block, once the engine is started."""
+    async with composed_gate(configuration, settings, engine, audit, life_cycle, stop.ask) as gate:
+
+        @asynccontextmanager
+        async def open_door() -> AsyncIterator[None]:
+            bind = effective_bind(settings.gate, os.environ)
+            async with AsyncExitStack() as door:
+                tls = await door.enter_async_context(opened_tls(settings, gate.secrets, life_cycle))
+                server = HttpServer(gate.app, settings.gate, bind=bind, tls=tls)
+                await started(server, bind)
+                door.push_async_callback(server.stop, settings.gate.drain_s)
+                url = _url(settings, bind, server.port)
+                door.enter_context(announced(settings, url, gate.development_tokens, private_folders()))
+                yield
+
+        yield open_door
+
+
+@dataclass(frozen=True)
+class ComposedGate:
+    """A gate without a socket: whoever has it brings requests to it.
+
+    Args:
+        app: answers them.
+        secrets: kept fresh while it is there.
+        development_tokens: name of a development identity -> its token.
+    """
+
+    app: GateApp
+    secrets: LiveSecrets
+    development_tokens: Mapping[str, str] = field(repr=False)
+
+
+@asynccontextmanager
+async def composed_gate(
+    configuration: Configuration,
+    settings: TorchgateSettings,
+    engine: Engine,
+    audit: AuditTrail,
+    life_cycle: LifeCycle,
+    on_stop: Callable[[], None],
+) -> AsyncIterator[ComposedGate]:
+    """Identity, policy and audit in front of an engine, for the block.
+
+    Args:
+        on_stop: is told that the front door asks this process to end.
+    """
     async with AsyncExitStack() as running:
         tokens = new_tokens(settings)
         secrets = await running.enter_async_context(opened_secrets(configuration, settings, life_cycle))
@@ -128,25 +175,12 @@ async def served_over_http(
             wall_clock=time.time,
             resource_metadata=resource_document(settings.identity.resource, settings.identity.oidc),
             policy=policy,
-            on_stop=stop.ask,
+            on_stop=on_stop,
         )
         app = GateApp(services)
         await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
         await running.enter_async_context(policy.watching(app.change_access))
-
-        @asynccontextmanager
-        async def open_door() -> AsyncIterator[None]:
-            bind = effective_bind(settings.gate, os.environ)
-            async with AsyncExitStack() as door:
-                tls = await door.enter_async_context(opened_tls(settings, secrets, life_cycle))
-                server = HttpServer(app, settings.gate, bind=bind, tls=tls)
-                await started(server, bind)
-                door.push_async_callback(server.stop, settings.gate.drain_s)
-                url = _url(settings, bind, server.port)
-                door.enter_context(announced(settings, url, tokens, private_folders()))
-                yield
-
-        yield open_door
+        yield ComposedGate(app, secrets, tokens)
 
 
 def private_folders() -> PrivateFolders:
@@ -331,7 +365,8 @@ def _refusals(settings: TorchgateSettings) -> RefusalLimiter:
     )
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes this system's best event loop."""
     if sys.platform == "win32":
         return asyncio.ProactorEventLoop
     try:

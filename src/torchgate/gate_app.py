@@ -24,7 +24,7 @@ from torchgate.life_cycle import LifeCycle
 from torchgate.stop_signals import StopSignals
 from torchgate.terminal import say
 
-_FIRST_LOOK_S = 1.0
+FIRST_LOOK_S = 1.0
 """For the pool's models to be known before the first request; a gate without its pool starts all the same."""
 
 
@@ -41,13 +41,13 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         audit = await running.enter_async_context(opened_audit(settings, private_folders()))
         life_cycle = LifeCycle(audit)
         await running.enter_async_context(life_cycle.of_server(f"{__version__} (gate)"))
-        engine = _pool_of(settings)
+        engine = pool_of(settings)
         open_door = await running.enter_async_context(
             served_over_http(configuration, settings, engine, audit, life_cycle, stop)
         )
         engine.start()
         running.push_async_callback(engine.stop)
-        if not await engine.wait_attached(_FIRST_LOOK_S):
+        if not await engine.wait_attached(FIRST_LOOK_S):
             say("torchgate: there is no pool yet; until one is started every request of a model is answered 503.")
         await running.enter_async_context(open_door())
         say_models(engine.models())
@@ -55,7 +55,8 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         say("torchgate: stopping; requests that run are finished. A second signal ends everything at once.")
 
 
-def _pool_of(settings: TorchgateSettings) -> RemoteEngine:
+def pool_of(settings: TorchgateSettings) -> RemoteEngine:
+    """The pool of a project as its engine, not started."""
     pipes, address = local_pipes(), pool_address(settings)
     owner = settings.pool.owner or pipes.own_account
 

@@ -10,6 +10,7 @@ from torchgate.development import development_checks
 from torchgate.engine.quota_checks import quota_checks
 from torchgate.front_door_setup import front_door_checks
 from torchgate.gate.checks import checks as gate_checks
+from torchgate.gate.door_checks import caller_checks, listener_checks
 from torchgate.secret_places import secret_checks
 
 
@@ -27,3 +28,15 @@ def start_mistakes(configuration: Configuration, environment: Mapping[str, str])
         *quota_checks(settings.quotas, settings.role_names),
     )
     yield from (configuration.locate(finding) for finding in found if finding.severity == "error")
+
+
+def listener_mistakes(configuration: Configuration) -> Iterator[Finding]:
+    """What keeps a command from listening."""
+    if configuration.settings is not None:
+        yield from map(configuration.locate, listener_checks(configuration.settings.gate))
+
+
+def caller_mistakes(configuration: Configuration) -> Iterator[Finding]:
+    """What keeps a gate from being called by a WSGI server."""
+    if configuration.settings is not None:
+        yield from map(configuration.locate, caller_checks(configuration.settings.gate))

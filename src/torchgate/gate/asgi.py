@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from torchgate.contract.errors import Cancelled, InvalidRequest
-from torchgate.gate.http_message import Disconnect, HttpRequest, RequestHeaders
+from torchgate.gate.http_message import Disconnect, HttpRequest, HttpResponse, RequestHeaders
 from torchgate.gate.proofs import UNIX_PEER
 from torchgate.gate.reign import Reign
 from torchgate.gate.request_way import RequestWay
@@ -44,6 +44,10 @@ class GateApp:
         """Let each request from now on be examined by these; the reign of those before, which ends with its last."""
         self._services = replace(self._services, authentication=authentication, authorisation=authorisation)
         return self._way.change(self._services)
+
+    async def answer(self, request: HttpRequest) -> HttpResponse:
+        """The answer to a request that did not come by ASGI, its record written."""
+        return await self._way.answer(request)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from torchgate.access.identity.presented import AssertedUser
-from torchgate.contract.errors import RejectedCredential
+from torchgate.contract.errors import InvalidRequest, RejectedCredential
 from torchgate.gate.carriers import NOTHING, Carried, asserted_name
 from torchgate.gate.http_message import HttpRequest, RequestHeaders
 
-DROPPED = frozenset({"HTTP_X_ORIGINAL_URL", "HTTP_PROXY"})
-"""Client headers that servers or libraries take for their own: wfastcgi makes the path of the first (iis.md 3.4)."""
+DROPPED = frozenset({"HTTP_PROXY"})
+"""Client headers that libraries take for their own."""
+
+_ORIGINAL_URL = b"x-original-url"
 
 WINDOWS_SCHEMES = frozenset({"negotiate", "ntlm", "kerberos", "basic", "digest"})
 """What AUTH_TYPE may be for REMOTE_USER to be a Windows account that IIS has examined."""
@@ -71,7 +73,15 @@ class CgiCarrier:
     """IIS's FastCGI module: REMOTE_USER, which came by the inherited pipe and by no header; its groups are unknown."""
 
     def take(self, request: HttpRequest) -> Carried:
-        """The user of the request's server variables."""
+        """The user of the request's server variables.
+
+        Raises:
+            InvalidRequest: wfastcgi has made its path of a client's header, past the rules of IIS for the path that
+                was asked for (iis.md 3.4).
+            RejectedCredential: the variables of the user are not as IIS makes them.
+        """
+        if _ORIGINAL_URL in request.headers:
+            raise InvalidRequest("X-Original-URL is not taken here: the path would not be the one that was asked for.")
         user = cgi_user(request.variables or {})
         return NOTHING if user is None else Carried(asserted=user)
 

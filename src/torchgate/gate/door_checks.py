@@ -84,15 +84,30 @@ def door_start_checks(settings: GateSettings, environment: Mapping[str, str], wi
     declaration = FRONT_DOORS[settings.front_door]
     yield from _another_module(declaration, present)
     yield from _missing(declaration, present)
+    if windows.is_enabled and declaration.token_header:
+        yield from _windows(declaration, present, windows)
+
+
+def listener_checks(settings: GateSettings) -> Iterator[Finding]:
+    """What keeps a process from listening: its front door calls it otherwise."""
     if settings.front_door == "fastcgi":
         yield Finding(
             "error",
             "FastCGI starts its own processes and calls them by the inherited pipe; this command listens on a port.",
             setting=_DOOR,
-            remedy="Let wfastcgi call torchgate.wsgi, or choose another front door.",
+            remedy="Let wfastcgi call torchgate.wsgi.application, or choose another front door.",
         )
-    if windows.is_enabled and declaration.token_header:
-        yield from _windows(declaration, present, windows)
+
+
+def caller_checks(settings: GateSettings) -> Iterator[Finding]:
+    """What keeps a process from being called by a WSGI server."""
+    if settings.front_door != "fastcgi":
+        yield Finding(
+            "error",
+            f"torchgate.wsgi.application is called by a WSGI server, and the front door is {settings.front_door!r}.",
+            setting=_DOOR,
+            remedy='Set gate.front_door = "fastcgi", or start `torchgate gate` behind the other one.',
+        )
 
 
 def _proxy(settings: GateSettings) -> Iterator[Finding]:

@@ -179,6 +179,8 @@ class FrontDoor:
         HttpPlatformHandler 1.2, whose warm-up would be lost: there IIS's own ipSecurity decides.
         """
         declaration, header = self.declaration, self._parts.address_header
+        if declaration.proof == "inherited pipe":
+            return is_of_this_machine(request.peer)  # a server variable: no header reaches it
         if declaration.is_proven:
             hop = last_hop(request.headers.values(header)) if header else None
             return hop is not None and is_of_this_machine(hop)

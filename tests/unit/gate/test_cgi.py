@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.rigs.door_requests import HOST, door_request, entered
 
-from torchgate.contract.errors import RejectedCredential
+from torchgate.contract.errors import InvalidRequest, RejectedCredential
 from torchgate.gate.cgi import CgiCarrier, InheritedPipe, cgi_headers, cgi_user
 from torchgate.gate.declarations import FRONT_DOORS
 from torchgate.gate.errors import UnprovenFrontDoor
@@ -53,9 +53,9 @@ def test_a_name_that_could_be_two_accounts_is_refused(changed: dict[str, str]) -
         cgi_user({**ALICE, **changed})
 
 
-def test_headers_are_read_without_what_would_change_the_path() -> None:
-    """The attacker sends X-Original-URL, which wfastcgi takes for the path; and Proxy, which libraries take."""
-    variables = {"HTTP_X_API_KEY": "k", "HTTP_X_ORIGINAL_URL": "/v2/models/secret", "HTTP_PROXY": "evil", "X": "y"}
+def test_headers_are_read_without_what_libraries_take() -> None:
+    """The attacker sends Proxy, which libraries take for a setting of their own."""
+    variables = {"HTTP_X_API_KEY": "k", "HTTP_PROXY": "evil", "X": "y"}
     headers = cgi_headers({**variables, "CONTENT_LENGTH": "2", "CONTENT_TYPE": "", "wsgi.input": object()})
     assert sorted(headers.names()) == [b"content-length", b"x-api-key"]
 
@@ -71,6 +71,23 @@ def test_the_user_is_presented_and_what_iis_left_behind_is_not(left: bytes) -> N
     presented = fastcgi().presented(request, entered(fastcgi(), request).carried)
     assert presented.asserted == cgi_user(ALICE)
     assert presented.kinds() == ("asserted",)
+
+
+@pytest.mark.identity_case("fastcgi", "X-Original-URL, which wfastcgi takes for the path", "400")
+@pytest.mark.parametrize("variables", [{}, ALICE])
+def test_a_client_that_names_another_path_than_iis_saw_is_refused(variables: dict[str, str]) -> None:
+    """The attacker asks for an open path, and names one in the header that IIS lets fewer people to."""
+    headers = cgi_headers({"HTTP_X_ORIGINAL_URL": "/v2/models/secret", "HTTP_HOST": "127.0.0.1"})
+    door, request = fastcgi(), door_request(variables=variables)
+    request.headers = headers
+    with pytest.raises(InvalidRequest, match="X-Original-URL"):
+        entered(door, request)
+
+
+@pytest.mark.parametrize(("peer", "is_here"), [("127.0.0.1", True), ("::1", True), ("192.0.2.7", False), ("", False)])
+def test_the_warm_up_of_this_machine_is_known_by_its_server_variable(peer: str, is_here: bool) -> None:
+    request = door_request(HOST, (b"x-forwarded-for", b"127.0.0.1"), peer=peer, variables={})
+    assert fastcgi().client_is_here(request) is is_here
 
 
 def test_a_request_that_did_not_come_by_the_gateway_is_unproven() -> None:

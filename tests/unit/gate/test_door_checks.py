@@ -8,7 +8,14 @@ import pytest
 
 from torchgate.contract.findings import Finding
 from torchgate.gate.declarations import FRONT_DOORS
-from torchgate.gate.door_checks import WindowsUse, door_setting_checks, door_start_checks, windows_setting_checks
+from torchgate.gate.door_checks import (
+    WindowsUse,
+    caller_checks,
+    door_setting_checks,
+    door_start_checks,
+    listener_checks,
+    windows_setting_checks,
+)
 from torchgate.gate.door_parts import DoorNeighbours, base_path, effective_bind, front_door_parts
 from torchgate.gate.marked_paths import MarkedPaths
 from torchgate.gate.settings import GateSettings
@@ -68,7 +75,6 @@ def test_a_door_in_its_own_environment_starts(front_door: str, environment: dict
         ("ancm", {"ASPNETCORE_PORT": "1"}, "direct"),
         ("ancm", {**ANCM, "ASPNETCORE_TOKEN": ""}, "direct"),
         ("httpplatform-1.2", {}, "direct"),
-        ("fastcgi", {"_FCGI_X_PIPE_": "x"}, "wfastcgi"),
     ],
 )
 def test_a_door_in_anothers_environment_does_not(front_door: str, environment: dict[str, str], remedy: str) -> None:
@@ -76,6 +82,16 @@ def test_a_door_in_anothers_environment_does_not(front_door: str, environment: d
     found = errors(door_start_checks(gate(front_door), environment, NO_WINDOWS))
     assert found
     assert any(remedy in finding.remedy for finding in found)
+
+
+def test_whoever_listens_and_whoever_is_called_have_doors_of_their_own() -> None:
+    """A policy that is read again must not find the door of wfastcgi wrong: it neither listens nor is called then."""
+    assert errors(door_start_checks(gate("fastcgi"), {"_FCGI_X_PIPE_": "x"}, NO_WINDOWS)) == []
+    assert [finding.setting for finding in errors(listener_checks(gate("fastcgi")))] == ["gate.front_door"]
+    assert errors(caller_checks(gate("fastcgi"))) == []
+    for other in ("direct", "ancm", "proxy"):
+        assert errors(listener_checks(gate(other))) == []
+        assert [finding.setting for finding in errors(caller_checks(gate(other)))] == ["gate.front_door"]
 
 
 @pytest.mark.parametrize("port", ["x", "0", "65536", "-1", "1" * 30, "\u0661"])
