@@ -70,13 +70,18 @@ class CannotStart(Exception):
     """Why the server does not start; the text is for the person at the terminal or in the log."""
 
 
-def run_command(path: Path, flags: Sequence[str], main: Main) -> int:
+def run_command(path: Path, flags: Sequence[str], main: Main, *, has_door: bool = True) -> int:
     """Run a command of a project until it is told to stop; the exit code.
+
+    Args:
+        has_door: it listens for requests.
 
     Process: the main thread.
     """
     configuration = read_configuration(path, os.environ, flags)
-    findings = (*start_mistakes(configuration, os.environ), *listener_mistakes(configuration))
+    findings = list(start_mistakes(configuration, os.environ, has_door=has_door))
+    if has_door:
+        findings += listener_mistakes(configuration)
     if findings or configuration.settings is None:
         for finding in findings:
             note(str(finding))

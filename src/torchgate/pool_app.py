@@ -35,7 +35,7 @@ def run_pool(path: Path, flags: Sequence[str]) -> int:
 
     Process: the main thread.
     """
-    return run_command(path, flags, _run)
+    return run_command(path, flags, _run, has_door=False)
 
 
 async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:

@@ -8,14 +8,20 @@ from torchgate.config import Configuration
 from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
 from torchgate.engine.quota_checks import quota_checks
-from torchgate.front_door_setup import front_door_checks
+from torchgate.front_door_setup import front_door_checks, front_door_setting_checks
 from torchgate.gate.checks import checks as gate_checks
 from torchgate.gate.door_checks import caller_checks, listener_checks
 from torchgate.secret_places import secret_checks
 
 
-def start_mistakes(configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """All errors of the file and of what it says, but for those that only building access finds."""
+def start_mistakes(
+    configuration: Configuration, environment: Mapping[str, str], *, has_door: bool = True
+) -> Iterator[Finding]:
+    """All errors of the file and of what it says, but for those that only building access finds.
+
+    Args:
+        has_door: requests come to this process by the front door; a pool has none, and IIS does not start it.
+    """
     yield from configuration.findings
     settings = configuration.settings
     if settings is None:
@@ -23,7 +29,7 @@ def start_mistakes(configuration: Configuration, environment: Mapping[str, str])
     found = (
         *gate_checks(settings.gate),
         *secret_checks(configuration.file.parent, settings, environment),
-        *front_door_checks(settings, environment),
+        *(front_door_checks(settings, environment) if has_door else front_door_setting_checks(settings)),
         *development_checks(settings, environment),
         *quota_checks(settings.quotas, settings.role_names),
     )

@@ -210,7 +210,11 @@ class Engine(Protocol):
     """
 
     def resolve(self, name: str, version: str | None) -> ModelRef | None:
-        """The model version that a request means, byte for byte; None if there is none. No version: the default."""
+        """The model version that a request means, byte for byte; None if there is none. No version: the default.
+
+        Raises:
+            Unavailable: which models there are is not known yet.
+        """
         ...
 
     def describe(self, ref: ModelRef) -> ModelDescription | None:

@@ -12,6 +12,12 @@ from torchgate.gate.http_message import HttpRequest, RequestHeaders
 DROPPED = frozenset({"HTTP_PROXY"})
 """Client headers that libraries take for their own."""
 
+_TOLD_TWICE = frozenset({"HTTP_CONTENT_LENGTH", "HTTP_CONTENT_TYPE"})
+"""Headers that some servers give as a variable of their own and as a header, too; where the two differ, both count."""
+
+_WHOLE_URLS = ("UNENCODED_URL", "REQUEST_URI")
+"""Server variables with the URL as it was asked for. wfastcgi cuts the decoded path at the first `?`."""
+
 _ORIGINAL_URL = b"x-original-url"
 
 WINDOWS_SCHEMES = frozenset({"negotiate", "ntlm", "kerberos", "basic", "digest"})
@@ -32,6 +38,8 @@ def cgi_headers(variables: Mapping[str, object]) -> RequestHeaders:
 def _headers(variables: Mapping[str, object]) -> Iterator[tuple[bytes, bytes]]:
     for name, value in variables.items():
         if not isinstance(value, str) or name in DROPPED:
+            continue
+        if name in _TOLD_TWICE and value == variables.get(name[5:]):
             continue
         if name.startswith("HTTP_"):
             yield _header_name(name[5:]), value.encode("latin-1", "replace")
@@ -82,7 +90,10 @@ class CgiCarrier:
         """
         if _ORIGINAL_URL in request.headers:
             raise InvalidRequest("X-Original-URL is not taken here: the path would not be the one that was asked for.")
-        user = cgi_user(request.variables or {})
+        variables = request.variables or {}
+        if any("%3f" in _variable(variables, name).partition("?")[0].lower() for name in _WHOLE_URLS):
+            raise InvalidRequest("The path hides a question mark behind a percent sign.")
+        user = cgi_user(variables)
         return NOTHING if user is None else Carried(asserted=user)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import time
@@ -59,7 +60,7 @@ class HumanFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def set_up_logging(settings: TelemetrySettings, stream: TextIO | None = None) -> None:
+def set_up_logging(settings: TelemetrySettings, stream: TextIO | io.TextIOBase | None = None) -> None:
     """Send the server's log lines to a stream, by default stderr; once, by the program that runs.
 
     Under a process manager there may be no stream at all (stderr is None): then lines go nowhere, and nothing fails.

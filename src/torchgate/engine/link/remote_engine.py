@@ -67,6 +67,7 @@ class RemoteEngine:
         self._models: dict[ModelRef, ModelDescription] = {}
         self._defaults: dict[str, str] = {}
         self._is_warm = False
+        self._has_learnt = False
         self._reason = "it was not reached yet"
         self._attached = asyncio.Event()
         self._detached = asyncio.Event()
@@ -99,7 +100,13 @@ class RemoteEngine:
             self._link.lose(_STOPPING)
 
     def resolve(self, name: str, version: str | None) -> ModelRef | None:
-        """The model version that a request means, byte for byte; None if there is none. No version: the default."""
+        """The model version that a request means, byte for byte; None if there is none. No version: the default.
+
+        Raises:
+            Unavailable: no pool was reached yet, so that nobody can say.
+        """
+        if not self._has_learnt:
+            raise self.away()
         wanted = version if version is not None else self._defaults.get(name)
         if wanted is None:
             return None
@@ -171,6 +178,7 @@ class RemoteEngine:
         self._models = {model.ref: model for model in catalogue.models}
         self._defaults = dict(catalogue.defaults)
         self._is_warm = catalogue.is_warm
+        self._has_learnt = True
         if self._link is not link:
             self._link = link
             self._attached.set()

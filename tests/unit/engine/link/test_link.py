@@ -262,8 +262,12 @@ async def test_a_gate_that_is_there_first_waits_for_its_pool():
     assert not await gate.wait_attached(0.01)
     assert gate.models() == ()
     assert not gate.is_warm
+    with pytest.raises(Unavailable) as away:  # which models there are is not known: none is unknown yet
+        gate.resolve("owner", None)
+    assert away.value.retry_after_s
     await rig.start_pool()
     assert await gate.wait_attached(10)
+    assert gate.resolve("nobody", None) is None
     await ask(gate, [1])
     await rig.stop()
 
