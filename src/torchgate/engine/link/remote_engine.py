@@ -65,9 +65,8 @@ class RemoteEngine:
         self._methods = asked_methods()
         self._link: PoolLink | None = None
         self._models: dict[ModelRef, ModelDescription] = {}
-        self._defaults: dict[str, str] = {}
+        self._defaults: dict[str, str] | None = None  # until a pool was reached
         self._is_warm = False
-        self._has_learnt = False
         self._reason = "it was not reached yet"
         self._attached = asyncio.Event()
         self._detached = asyncio.Event()
@@ -105,7 +104,7 @@ class RemoteEngine:
         Raises:
             Unavailable: no pool was reached yet, so that nobody can say.
         """
-        if not self._has_learnt:
+        if self._defaults is None:
             raise self.away()
         wanted = version if version is not None else self._defaults.get(name)
         if wanted is None:
@@ -178,7 +177,6 @@ class RemoteEngine:
         self._models = {model.ref: model for model in catalogue.models}
         self._defaults = dict(catalogue.defaults)
         self._is_warm = catalogue.is_warm
-        self._has_learnt = True
         if self._link is not link:
             self._link = link
             self._attached.set()
@@ -191,12 +189,8 @@ class RemoteEngine:
         if self._link is link:
             self._link = None
             self._attached.clear()
-            self._models = {
-                ref: msgspec.structs.replace(
-                    model, state="unloaded", reason=f"the pool is away: {reason}", ready_workers=0
-                )
-                for ref, model in self._models.items()
-            }
+            why = f"the pool is away: {reason}"
+            self._models = {ref: _unloaded(model, why) for ref, model in self._models.items()}
         self._detached.set()
 
     def away(self) -> TorchgateError:
@@ -253,6 +247,10 @@ class RemoteEngine:
                 async with asyncio.timeout(_LOOK_INTERVAL_S):
                     await self._detached.wait()
             link.look(_PATIENCE)
+
+
+def _unloaded(model: ModelDescription, reason: str) -> ModelDescription:
+    return msgspec.structs.replace(model, state="unloaded", reason=reason, ready_workers=0)
 
 
 def _without_claims(principal: Principal) -> Principal:
