@@ -1,9 +1,11 @@
 """Torchgate puts PyTorch models behind IIS: identity, policy, quotas and audit around warm, isolated workers."""
 
-from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource
-from torchgate.contract.model import Array, Batch, LoadContext, Model
-from torchgate.contract.policy_hook import PolicyContext, PolicyHook
-from torchgate.contract.principal import Principal, RowPrincipal
+TYPE_CHECKING = False  # type checkers know the name; `typing` itself takes longer to import than all that is here
+if TYPE_CHECKING:
+    from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource
+    from torchgate.contract.model import Array, Batch, LoadContext, Model
+    from torchgate.contract.policy_hook import PolicyContext, PolicyHook
+    from torchgate.contract.principal import Principal, RowPrincipal
 
 __all__ = [
     "Action",
@@ -23,3 +25,27 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "torchgate.contract.decision": ("Action", "Decision", "ModelRef", "RequestFacts", "Resource"),
+    "torchgate.contract.model": ("Array", "Batch", "LoadContext", "Model"),
+    "torchgate.contract.policy_hook": ("PolicyContext", "PolicyHook"),
+    "torchgate.contract.principal": ("Principal", "RowPrincipal"),
+}
+"""Where the public names are. They come when they are first asked for: a server that IIS starts has its port to bind
+before it imports anything that takes long, and every command of ours passes here."""
+
+
+def __getattr__(name: str) -> object:
+    import importlib
+
+    for module, names in _HOMES.items():
+        if name in names:
+            found: object = getattr(importlib.import_module(module), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -73,9 +73,12 @@ def _init(parsed: argparse.Namespace) -> int:
 
 
 def _serve(parsed: argparse.Namespace) -> int:
-    from torchgate.app import serve
+    from torchgate.gate.early_port import EarlyPort
 
-    return serve(parsed.project, parsed.set)
+    with EarlyPort(os.environ) as port:
+        from torchgate.app import serve  # after the port is bound: this takes long
+
+        return serve(parsed.project, parsed.set, port)
 
 
 def _pool(parsed: argparse.Namespace) -> int:
@@ -85,9 +88,12 @@ def _pool(parsed: argparse.Namespace) -> int:
 
 
 def _gate(parsed: argparse.Namespace) -> int:
-    from torchgate.gate_app import run_gate
+    from torchgate.gate.early_port import EarlyPort
 
-    return run_gate(parsed.project, parsed.set)
+    with EarlyPort(os.environ) as port:
+        from torchgate.gate_app import run_gate  # after the port is bound: this takes long
+
+        return run_gate(parsed.project, parsed.set, port)
 
 
 def _check(parsed: argparse.Namespace) -> int:

@@ -36,10 +36,12 @@ from torchgate.development import new_tokens
 from torchgate.front_door_setup import front_door_of
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.door_parts import effective_bind
+from torchgate.gate.early_port import EarlyPort
 from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.http_server import HttpServer
 from torchgate.gate.services import GateServices
 from torchgate.gate.settings import host_and_port, is_unix
+from torchgate.hosting import Hosting
 from torchgate.kerberos_places import kerberos_acceptor
 from torchgate.life_cycle import LifeCycle
 from torchgate.own_tls import OwnTls
@@ -62,7 +64,7 @@ ENGINE_STOP_S = 1.0
 """For batches that still run when the gate has drained: 6 s + 1 s leaves 1 s of 8 for the audit."""
 
 
-Main = Callable[[Configuration, TorchgateSettings, StopSignals], Coroutine[Any, Any, None]]
+Main = Callable[[Configuration, TorchgateSettings, Hosting], Coroutine[Any, Any, None]]
 """What a command does between its beginning and the first signal."""
 
 
@@ -70,17 +72,17 @@ class CannotStart(Exception):
     """Why the server does not start; the text is for the person at the terminal or in the log."""
 
 
-def run_command(path: Path, flags: Sequence[str], main: Main, *, has_door: bool = True) -> int:
+def run_command(path: Path, flags: Sequence[str], main: Main, port: EarlyPort | None = None) -> int:
     """Run a command of a project until it is told to stop; the exit code.
 
     Args:
-        has_door: it listens for requests.
+        port: on which a module of IIS may be waiting already; None: this command listens for no requests.
 
     Process: the main thread.
     """
     configuration = read_configuration(path, os.environ, flags)
-    findings = list(start_mistakes(configuration, os.environ, has_door=has_door))
-    if has_door:
+    findings = list(start_mistakes(configuration, os.environ, has_door=port is not None))
+    if port is not None:
         findings += listener_mistakes(configuration)
     if findings or configuration.settings is None:
         for finding in findings:
@@ -91,7 +93,7 @@ def run_command(path: Path, flags: Sequence[str], main: Main, *, has_door: bool 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             stop = StopSignals(runner.get_loop())
             stop.install()
-            runner.run(main(configuration, configuration.settings, stop))
+            runner.run(main(configuration, configuration.settings, Hosting(stop, port or EarlyPort({}))))
     except CannotStart as error:
         return fail(str(error))
     return 0
@@ -104,17 +106,17 @@ async def served_over_http(
     engine: Engine,
     audit: AuditTrail,
     life_cycle: LifeCycle,
-    stop: StopSignals,
+    hosting: Hosting,
 ) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[None]]]:
     """Everything between HTTP and an engine; what is given opens the door for its block, once the engine is started."""
-    async with composed_gate(configuration, settings, engine, audit, life_cycle, stop.ask) as gate:
+    async with composed_gate(configuration, settings, engine, audit, life_cycle, hosting.stop.ask) as gate:
 
         @asynccontextmanager
         async def open_door() -> AsyncIterator[None]:
             bind = effective_bind(settings.gate, os.environ)
             async with AsyncExitStack() as door:
                 tls = await door.enter_async_context(opened_tls(settings, gate.secrets, life_cycle))
-                server = HttpServer(gate.app, settings.gate, bind=bind, tls=tls)
+                server = HttpServer(gate.app, settings.gate, bind=bind, tls=tls, listening=hosting.port.take(bind))
                 await started(server, bind)
                 door.push_async_callback(server.stop, settings.gate.drain_s)
                 url = _url(settings, bind, server.port)

@@ -20,30 +20,34 @@ from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.local_pipes import PeerChannel
 from torchgate.engine.link.pool_link import PoolLink
 from torchgate.engine.link.remote_engine import RemoteEngine
+from torchgate.gate.early_port import EarlyPort
+from torchgate.hosting import Hosting
 from torchgate.life_cycle import LifeCycle
-from torchgate.stop_signals import StopSignals
 from torchgate.terminal import say
 
 FIRST_LOOK_S = 1.0
 """For the pool's models to be known before the first request; a gate without its pool starts all the same."""
 
 
-def run_gate(path: Path, flags: Sequence[str]) -> int:
+def run_gate(path: Path, flags: Sequence[str], port: EarlyPort) -> int:
     """Run a gate of a project until it is told to stop; the exit code.
+
+    Args:
+        port: on which a module of IIS may be waiting already.
 
     Process: the main thread.
     """
-    return run_command(path, flags, _run)
+    return run_command(path, flags, _run, port)
 
 
-async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:
+async def _run(configuration: Configuration, settings: TorchgateSettings, hosting: Hosting) -> None:
     async with AsyncExitStack() as running:
         audit = await running.enter_async_context(opened_audit(settings, private_folders()))
         life_cycle = LifeCycle(audit)
         await running.enter_async_context(life_cycle.of_server(f"{__version__} (gate)"))
         engine = pool_of(settings)
         open_door = await running.enter_async_context(
-            served_over_http(configuration, settings, engine, audit, life_cycle, stop)
+            served_over_http(configuration, settings, engine, audit, life_cycle, hosting)
         )
         engine.start()
         running.push_async_callback(engine.stop)
@@ -51,7 +55,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
             say("torchgate: there is no pool yet; until one is started every request of a model is answered 503.")
         await running.enter_async_context(open_door())
         say_models(engine.models())
-        await stop.wait()
+        await hosting.stop.wait()
         say("torchgate: stopping; requests that run are finished. A second signal ends everything at once.")
 
 

@@ -22,8 +22,8 @@ from torchgate.contract.os_services import PrivateFolders, Section, Sections
 from torchgate.engine.link.pool_end import PoolEnd
 from torchgate.engine.models_watch import ModelsWatch
 from torchgate.engine_composition import built_engine, operating_system
+from torchgate.hosting import Hosting
 from torchgate.life_cycle import LifeCycle
-from torchgate.stop_signals import StopSignals
 from torchgate.telemetry.instance_lock import InstanceLock
 from torchgate.terminal import say
 
@@ -35,10 +35,10 @@ def run_pool(path: Path, flags: Sequence[str]) -> int:
 
     Process: the main thread.
     """
-    return run_command(path, flags, _run, has_door=False)
+    return run_command(path, flags, _run)
 
 
-async def _run(configuration: Configuration, settings: TorchgateSettings, stop: StopSignals) -> None:
+async def _run(configuration: Configuration, settings: TorchgateSettings, hosting: Hosting) -> None:
     sections = operating_system()[1]
     pipes = local_pipes()
     accounts = settings.pool.gates or (pipes.own_account,)
@@ -63,7 +63,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, stop: 
         running.callback(listening.close)
         say(f"torchgate {__version__}: the pool is open for gates of {', '.join(accounts)}. Stop it by Ctrl+C.")
         say_models(engine.models())
-        await stop.wait()
+        await hosting.stop.wait()
         say("torchgate: the pool stops; requests that run are finished. A second signal ends everything at once.")
 
 

@@ -66,11 +66,16 @@ def test_an_effect_of_ours_is_seen(planted: str, tmp_path: Path):
 
 
 def test_the_public_names_are_sorted_and_all_there_is():
-    """What is visible in `torchgate` is what `__all__` says."""
+    """What is visible in `torchgate` is what `__all__` says, and each of it is there when it is asked for."""
+    assert torchgate.__all__ == sorted(torchgate.__all__) == dir(torchgate)
     visible = {
         name for name, value in vars(torchgate).items() if not name.startswith("_") and type(value).__name__ != "module"
-    } | {"__version__"}
-    assert torchgate.__all__ == sorted(visible)
+    }
+    assert visible - {"TYPE_CHECKING"} <= set(torchgate.__all__)
+    for name in torchgate.__all__:
+        assert getattr(torchgate, name) is not None
+    with pytest.raises(AttributeError, match="Modell"):
+        torchgate.Modell  # noqa: B018
 
 
 COMPOSITION_ROOTS = {"cli.py", "app.py", "composition.py", "gate_app.py", "pool_app.py", "wsgi.py"}

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 import ssl
-import sys
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -20,6 +19,7 @@ from uvicorn.server import Server
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.http_protocol import MAX_HEADERS, MAX_HEADERS_BEHIND_IIS, ConnectionLimits, GateProtocol
 from torchgate.gate.settings import UNIX_PREFIX, GateSettings, carries_tokens, host_and_port, is_unix
+from torchgate.gate.tcp_socket import bound_tcp_socket
 from torchgate.gate.unix_socket import bound_unix_socket, remove_unix_socket, unix_socket_mistake
 
 DATE_INTERVAL_S = 1.0
@@ -45,6 +45,7 @@ class HttpServer:
         settings: limits and the address.
         bind: other than the settings' one.
         tls: context of our own TLS; None: plain HTTP.
+        listening: a socket that listens there already; None: one is made.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class HttpServer:
         *,
         bind: str | None = None,
         tls: ssl.SSLContext | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         self._tls = tls
+        self._listening = listening
         self._settings = settings
         self._bind = settings.bind if bind is None else bind
         self._socket: socket.socket | None = None
@@ -101,7 +104,7 @@ class HttpServer:
         Raises:
             OSError: the address can't be bound. ValueError: it is none.
         """
-        self._socket = bound_socket(self._bind, int(self._settings.socket_mode, 8))
+        self._socket = self._listening or bound_socket(self._bind, int(self._settings.socket_mode, 8))
         try:
             self._config.load()
             self._server.lifespan = self._config.lifespan_class(self._config)
@@ -192,18 +195,4 @@ def bound_socket(bind: str, mode: int = 0o600) -> socket.socket:
             raise ValueError(mistake)
         return bound_unix_socket(Path(path), mode)
     host, port = host_and_port(bind)
-    address = (host, port)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        if sys.platform == "win32":
-            # There SO_REUSEADDR lets another process steal the port; this one forbids it.
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
-        else:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setblocking(False)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound
+    return bound_tcp_socket(host, port)
