@@ -80,6 +80,10 @@ def run_command(path: Path, flags: Sequence[str], main: Main, port: EarlyPort | 
 
     Process: the main thread.
     """
+    if sys.platform != "win32":
+        from torchgate.posix.standard_descriptors import fill_standard_descriptors  # it exists on this system alone
+
+        fill_standard_descriptors()
     configuration = read_configuration(path, os.environ, flags)
     findings = list(start_mistakes(configuration, os.environ, has_door=port is not None))
     if port is not None:

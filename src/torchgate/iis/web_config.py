@@ -5,6 +5,8 @@ Authentication is not here: a fresh IIS locks those sections, and answers 500.19
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torchgate.iis.facts import MODULE_SECTIONS, MODULES, TOKEN_VARIABLE, WARM_UP_PATH
 from torchgate.iis.lint_module import time_text
 from torchgate.iis.plan import SHUTDOWN_SPARE_S, Plan
@@ -58,13 +60,9 @@ def _handler(plan: Plan) -> Element:
 def _module(plan: Plan) -> Element:
     facts = plan.facts
     is_ancm = facts.front_door == "ancm"
-    variables = [
-        element("environmentVariable", name=name, value=value)
-        for name, value in (("PYTHONUNBUFFERED", "1"), ("PYTHONUTF8", "1"))
-    ]
     return element(
         MODULE_SECTIONS[facts.front_door],
-        element("environmentVariables", *variables),
+        element("environmentVariables", *_variables(plan)),
         processPath=plan.python,
         arguments=f'-m torchgate {plan.command} "{plan.project}"',
         hostingModel="outofprocess" if is_ancm else None,
@@ -74,6 +72,15 @@ def _module(plan: Plan) -> Element:
         stdoutLogEnabled=False,
         forwardWindowsAuthToken=facts.takes_windows,
     )
+
+
+def _variables(plan: Plan) -> Iterator[Element]:
+    values = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+    if plan.facts.front_door == "httpplatform-1.2" and plan.site.application.strip("/"):
+        # This module hands on the whole path, and as far as is known tells nobody where it begins.
+        values["HTTP_PLATFORM_APPL_PATH"] = plan.site.application
+    for name, value in values.items():
+        yield element("environmentVariable", name=name, value=value)
 
 
 def _filtering(plan: Plan) -> Element:

@@ -15,6 +15,7 @@ from torchgate.iis.facts import ServerFacts
 from torchgate.iis.host_config import host_config
 from torchgate.iis.lint import lint
 from torchgate.iis.lint_question import Site
+from torchgate.iis.located import below
 from torchgate.iis.plan import Plan, plan_mistakes
 from torchgate.iis.schema_check import schema_findings
 from torchgate.iis.web_config import web_config
@@ -147,3 +148,15 @@ def test_behind_httpplatform_a_client_has_no_token_to_give():
 )
 def test_what_can_t_be_rendered_well_is_not_rendered(facts: dict[str, object], sentence: str):
     assert any(sentence in mistake for mistake in plan_mistakes(plan_of(**facts)))
+
+
+@pytest.mark.parametrize(
+    ("door", "application", "told"),
+    [("httpplatform-1.2", "/models", ["/models"]), ("httpplatform-1.2", "/", []), ("httpplatform", "/models", [])],
+)
+def test_a_module_that_does_not_tell_where_we_are_mounted_is_told_to(door: str, application: str, told: list[str]):
+    """Of HttpPlatformHandler 1.2 only the port is documented, and it hands on the whole path."""
+    plan = Plan(ServerFacts(front_door=door), Site("s", application), "p", "python.exe", "C:\\a", "C:\\b")
+    root = parse_xml(web_config(plan).encode())
+    variables = below(root, "location/system.webServer/httpPlatform/environmentVariables/environmentVariable")
+    assert [one.get("value") for one in variables if one.get("name") == "HTTP_PLATFORM_APPL_PATH"] == told

@@ -1,0 +1,220 @@
+"""What IIS reads of an application: its web.config, and its part of applicationHost.config. No reader of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from tests.rigs.iis_module.variants import VARIANTS, Variant
+
+_HIDDEN = frozenset(
+    {
+        "web.config", "bin", "app_code", "app_globalresources", "app_localresources", "app_webreferences", "app_data",
+        "app_browsers",
+    }
+)  # fmt: skip
+_SHOWN = "security/requestFiltering/hiddenSegments/remove"
+
+
+class ConfigurationRefused(Exception):
+    """IIS answers 500.19 to everything."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may come, at one place."""
+
+    anonymous: bool = True
+    windows: bool = False
+    basic: bool = False
+    addresses: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Application:
+    """One application of a site, as configured.
+
+    Args:
+        folder: its physical path, where web.config is.
+        virtual_path: `/` or `/models`.
+        variant: the module that its handler names.
+        process_path, arguments: not yet expanded.
+        variables: of the process, not yet expanded.
+        pool_variables: of the pool, which the process inherits.
+        startup_limit_s, request_timeout_s, shutdown_limit_s, rapid_fails_per_minute, start_attempts: the module's.
+        forwards_windows_tokens: the module hands over handles.
+        overlaps: a recycle starts the new process before it ends the old one.
+        warm_up_paths: what Application Initialization asks, below the application.
+        max_content_bytes: of a request.
+        hidden_segments: of a path, in lower case: 404.8.
+        blanked: header names that a rewrite rule empties, in lower case.
+        access: by path below the application, in lower case; "" is all of it.
+    """
+
+    folder: Path
+    virtual_path: str
+    variant: Variant
+    process_path: str
+    arguments: str
+    variables: Mapping[str, str]
+    pool_variables: Mapping[str, str]
+    startup_limit_s: float
+    request_timeout_s: float
+    shutdown_limit_s: float
+    rapid_fails_per_minute: int
+    start_attempts: int
+    forwards_windows_tokens: bool
+    overlaps: bool
+    warm_up_paths: tuple[str, ...]
+    max_content_bytes: int
+    hidden_segments: frozenset[str] = _HIDDEN
+    blanked: frozenset[str] = frozenset()
+    access: Mapping[str, Access] = field(default_factory=dict)
+
+    def access_at(self, path: str) -> Access:
+        """Who may come at a path below the application; the nearest place that says anything wins."""
+        sought = path.strip("/").lower()
+        while sought and sought not in self.access:
+            sought = sought.rpartition("/")[0]
+        return self.access.get(sought, Access())
+
+
+def read_application(folder: Path, door: str | None = None) -> Application:
+    """The application whose web.config and applicationHost.part.config are in a folder.
+
+    Args:
+        door: of the two versions of HttpPlatformHandler, which one is installed; None: the newer.
+
+    Raises:
+        ConfigurationRefused: IIS would take it for none.
+    """
+    server = _server(_parsed(folder / "web.config"))
+    host = _parsed(folder / "applicationHost.part.config")
+    variant = _variant(server, door)
+    section = _one(server, variant.section)
+    if foreign := set(section.attrib) - variant.attributes:
+        raise ConfigurationRefused(f"{variant.section} has no attributes {sorted(foreign)}")
+    if variant.name == "ancm" and section.get("hostingModel", "").lower() not in {"", "outofprocess"}:
+        raise ConfigurationRefused("a process of its own needs hostingModel outofprocess")
+    site, application, pool = (_one(host, f".//{tag}") for tag in ("site", "application", "applicationPools/add"))
+    virtual_path = application.get("path", "/")
+    location = "/".join(part for part in (site.get("name", ""), virtual_path.strip("/")) if part)
+    limits = server.find("security/requestFiltering/requestLimits")
+    initialization = server.find("applicationInitialization")
+    recycling = pool.find("recycling")
+    return Application(
+        folder=folder,
+        virtual_path=virtual_path,
+        variant=variant,
+        process_path=section.get("processPath", ""),
+        arguments=section.get("arguments", ""),
+        variables=_pairs(section.iterfind("environmentVariables/environmentVariable")),
+        pool_variables=_pairs(pool.iterfind("environmentVariables/add")),
+        startup_limit_s=float(section.get("startupTimeLimit", variant.startup_limit_s)),
+        request_timeout_s=_seconds(section.get("requestTimeout", "00:02:00")),
+        shutdown_limit_s=float(section.get("shutdownTimeLimit", 10)),
+        rapid_fails_per_minute=int(section.get("rapidFailsPerMinute", 10)),
+        start_attempts=int(section.get("startupRetryCount", variant.start_attempts)),
+        forwards_windows_tokens=_is_true(section.get("forwardWindowsAuthToken"), default=variant.has_pairing),
+        overlaps=recycling is None or not _is_true(recycling.get("disallowOverlappingRotation")),
+        warm_up_paths=tuple(_warm_up_paths(initialization, application)),
+        max_content_bytes=int("30000000" if limits is None else limits.get("maxAllowedContentLength", "30000000")),
+        hidden_segments=_HIDDEN - {one.get("segment", "").lower() for one in server.iterfind(_SHOWN)},
+        blanked=frozenset(_blanked(server, host, location)),
+        access=_access(host, location),
+    )  # fmt: skip
+
+
+def _parsed(file: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(file).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise ConfigurationRefused(f"{file.name}: {error}") from None
+
+
+def _server(root: ElementTree.Element) -> ElementTree.Element:
+    for place in (root, *(one for one in root.iterfind("location") if one.get("path", "") in {"", "."})):
+        if (server := place.find("system.webServer")) is not None:
+            return server
+    raise ConfigurationRefused("web.config has no system.webServer")
+
+
+def _variant(server: ElementTree.Element, door: str | None) -> Variant:
+    modules = {one.get("modules", "") for one in server.iterfind("handlers/add") if one.get("path") == "*"}
+    if door is not None and {VARIANTS[door].module} == modules:
+        return VARIANTS[door]
+    for variant in VARIANTS.values():
+        if {variant.module} == modules and door is None:
+            return variant
+    raise ConfigurationRefused(f"the handlers name {sorted(modules)}; that module is not installed")
+
+
+def _one(place: ElementTree.Element, path: str) -> ElementTree.Element:
+    found = place.findall(path)
+    if len(found) != 1:
+        raise ConfigurationRefused(f"there are {len(found)} {path}")
+    return found[0]
+
+
+def _pairs(elements: Iterator[ElementTree.Element]) -> dict[str, str]:
+    return {one.get("name", ""): one.get("value", "") for one in elements}
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(?:(\d+)\.)?(\d{1,2}):(\d{2}):(\d{2})", text)
+    if found is None or int(found[3]) > 59 or int(found[4]) > 59:
+        raise ConfigurationRefused(f"{text!r} is no time span")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _is_true(text: str | None, *, default: bool = False) -> bool:
+    if text not in {None, "true", "false"}:
+        raise ConfigurationRefused(f"{text!r} is neither true nor false")
+    return default if text is None else text == "true"
+
+
+def _warm_up_paths(initialization: ElementTree.Element | None, application: ElementTree.Element) -> Iterator[str]:
+    if initialization is None or not _is_true(application.get("preloadEnabled")):
+        return
+    for one in initialization.iterfind("add"):
+        yield one.get("initializationPage", "/")
+
+
+def _blanked(server: ElementTree.Element, host: ElementTree.Element, location: str) -> Iterator[str]:
+    """Rules that a distributed web.config may have, for variables that applicationHost.config allows."""
+    allowed = {
+        one.get("name", "")
+        for place in host.iterfind("location")
+        if place.get("path", "").lower() == location.lower()
+        for one in place.iterfind("system.webServer/rewrite/allowedServerVariables/add")
+    }
+    for variable in server.iterfind("rewrite/rules/rule/serverVariables/set"):
+        name = variable.get("name", "")
+        if name not in allowed:
+            raise ConfigurationRefused(f"500.50: the server variable {name} is not allowed to be set")
+        if variable.get("value") == "" and name.startswith("HTTP_"):
+            yield name.removeprefix("HTTP_").replace("_", "-").lower()
+
+
+def _access(host: ElementTree.Element, location: str) -> dict[str, Access]:
+    found: dict[str, Access] = {}
+    for place in host.iterfind("location"):
+        path = place.get("path", "").lower()
+        security = place.find("system.webServer/security")
+        if security is None or not f"{path}/".startswith(f"{location.lower()}/"):
+            continue
+        enabled = {
+            kind: one is not None and _is_true(one.get("enabled"))
+            for kind in ("anonymous", "windows", "basic")
+            for one in (security.find(f"authentication/{kind}Authentication"),)
+        }
+        addresses = security.find("ipSecurity")
+        is_open = addresses is None or _is_true(addresses.get("allowUnlisted"), default=True)
+        listed = () if addresses is None else addresses.iterfind("add")
+        allowed = frozenset(one.get("ipAddress", "") for one in listed if _is_true(one.get("allowed")))
+        found[path[len(location) :].strip("/")] = Access(**enabled, addresses=None if is_open else allowed)
+    return found

@@ -1,0 +1,68 @@
+"""A model that takes the milliseconds it is asked for, and says which process answered; slow to load on demand."""
+
+from __future__ import annotations
+
+import json
+
+SETTINGS = """
+format = "class"
+entry = "model.py:Sleeping"
+threads = 1
+
+[[inputs]]
+name = "milliseconds"
+datatype = "INT64"
+shape = [1]
+
+[[outputs]]
+name = "slept"
+datatype = "INT64"
+shape = [1]
+
+[[outputs]]
+name = "process"
+datatype = "INT64"
+shape = [1]
+"""
+
+CODE = '''
+import os
+import time
+
+import torch
+
+import torchgate
+
+time.sleep({load_s})
+
+
+class Sleeping(torchgate.Model):
+    """Sleeps."""
+
+    def predict(self, batch):
+        slept = batch.inputs["milliseconds"]
+        time.sleep(int(slept.max()) / 1000)
+        return {{"slept": slept, "process": torch.full_like(slept, os.getpid())}}
+'''
+
+INFER = "/v2/models/sleeping/infer"
+
+
+def sleeping(load_s: float = 0.0) -> dict[str, tuple[str, str]]:
+    """The model, by its name.
+
+    Args:
+        load_s: how long it takes to load, beside torch.
+    """
+    return {"sleeping": (SETTINGS, CODE.format(load_s=load_s))}
+
+
+def question(milliseconds: int = 0) -> bytes:
+    """The body of a request."""
+    tensor = {"name": "milliseconds", "datatype": "INT64", "shape": [1, 1], "data": [milliseconds]}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+def process_of(body: bytes) -> int:
+    """Which process gave an answer."""
+    return next(int(one["data"][0]) for one in json.loads(body)["outputs"] if one["name"] == "process")
