@@ -86,7 +86,9 @@ if sys.platform == "win32":
                     None,
                     None,
                     True,
-                    _CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP,
+                    # Without a console: one of its own, even unseen, is one more process, and under Wine that process
+                    # inherits the channel and keeps it open when the child has closed it.
+                    _CREATE_SUSPENDED | subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
                     dict(spec.environment) | _virtual_environment(),
                     str(spec.folder),
                     startup,

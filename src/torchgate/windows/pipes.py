@@ -18,9 +18,10 @@ if sys.platform == "win32":
     def pipe_to_child() -> tuple[PipeHandle, PipeHandle]:
         """(our end, the child's): we write, it reads.
 
-        Both ways in name, because asyncio notices a closed reader by a read of its own on the writing end.
+        Our end is open both ways, because asyncio notices a closed reader by a read of its own on the writing end;
+        the child's is not: what a child could write there nobody would read, and its write would never return.
         """
-        return _pipe(_winapi.GENERIC_READ | _winapi.GENERIC_WRITE)
+        return _pipe(_winapi.GENERIC_READ)
 
     def pipe_from_child() -> tuple[PipeHandle, PipeHandle]:
         """(our end, the child's): it writes, we read."""
