@@ -24,6 +24,7 @@ from tools.identity_cases import IdentityCase, identity_cases
 
 import torchgate
 from torchgate import cli
+from torchgate.command_lines.grammar import EPILOG
 from torchgate.config import TorchgateSettings
 from torchgate.contract import errors
 from torchgate.contract.settings_file import Settings
@@ -281,7 +282,7 @@ def errors_page() -> str:
 
 def commands_page() -> str:
     """Every command with its arguments."""
-    parts = ["# Commands", NOTE, f"{cli._EPILOG[0].upper()}{cli._EPILOG[1:]}.", ""]
+    parts = ["# Commands", NOTE, f"{EPILOG[0].upper()}{EPILOG[1:]}.", ""]
     for parser in _parsers(cli._parser()):
         parts += [f"## `{parser.prog}`", "", parser.description or "", ""]
         rows = [_argument_row(action) for action in parser._actions if not _is_group(action) and action.help]
