@@ -125,9 +125,10 @@ def change_collection(element: ET.Element, text: str) -> None:
     if last.startswith("["):
         pairs = keys(last)
         if sign == "+":
-            if any(all(child.get(n) == v for n, v in list(pairs.items())[:1]) for child in element):
+            keys_of = pairs if element.tag == "fastCgi" else dict(list(pairs.items())[:1])
+            if any(all(child.get(n) == v for n, v in keys_of.items()) for child in element):
                 raise Refused(183, "Cannot add duplicate collection entry.")
-            ET.SubElement(element, "add", pairs)
+            ET.SubElement(element, "application" if element.tag == "fastCgi" else "add", pairs)
         else:
             element.remove(item(element, pairs))
         return

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from torchgate.iis.fast_cgi import APPLICATIONS
 from torchgate.iis.located import section
 from torchgate.iis.plan import Plan
 from torchgate.iis.xml_document import Element
@@ -131,6 +132,35 @@ def log_step(plan: Plan, field: str) -> Step:
     return thing(f"log field {field!r} of site {plan.site.name!r}", now, command("+", added), command("-", ""))
 
 
+def fast_cgi_steps(application: Element) -> Iterator[Step]:
+    """The process that IIS starts for wfastcgi, and its limits.
+
+    Args:
+        application: as it shall be (fast_cgi.application).
+    """
+    keys = {name: application.get(name) for name in ("fullPath", "arguments")}
+    key = ",".join(f"{name}='{value}'" for name, value in keys.items())
+
+    def now(host: Element) -> Element | None:
+        found = section(host, APPLICATIONS)
+        known = found.named("application") if found is not None else ()
+        return next((one for one in known if all(one.get(name) == value for name, value in keys.items())), None)
+
+    def command(change: str) -> Command:
+        return ("set", "config", f"/section:{APPLICATIONS}", change, "/commit:apphost")
+
+    yield thing(f"FastCGI application {keys['fullPath']}", now, command(f"/+[{key}]"), command(f"/-[{key}]"))
+    for name, value in application.attributes.items():
+        if name not in keys:
+            yield _value_step(
+                f"its {name} is {value!r}",
+                value,
+                lambda host, name=name: _attribute(now(host), name),  # type: ignore[misc]
+                lambda text, name=name: command(f"/[{key}].{name}:{text}"),  # type: ignore[misc]
+                _FAST_CGI_DEFAULTS[name],
+            )
+
+
 def location_steps(location: Element) -> Iterator[Step]:
     """The values of one location, as host_config has it."""
     where = location.get("path")
@@ -234,6 +264,15 @@ def _value_step(
     )
 
 
+_FAST_CGI_DEFAULTS = {
+    "activityTimeout": "70",
+    "idleTimeout": "300",
+    "instanceMaxRequests": "200",
+    "maxInstances": "0",
+    "requestTimeout": "90",
+    "signalBeforeTerminateSeconds": "0",
+    "stderrMode": "ReturnStdErrIn500",
+}
 _DEFAULTS = {
     "autoStart": "true",
     "enable32BitAppOnWin64": "false",

@@ -10,11 +10,12 @@ Door = Literal["ancm", "httpplatform", "httpplatform-1.2", "fastcgi", "arr", "pr
 """As `gate.front_door` has it."""
 
 MODULE_SECTIONS = {"ancm": "aspNetCore", "httpplatform": "httpPlatform", "httpplatform-1.2": "httpPlatform"}
-"""Front door → the section of its module in system.webServer."""
+"""Front door → the section of its module in web.config; FastCGI's is the server's alone."""
 MODULES = {
     "ancm": "AspNetCoreModuleV2",
     "httpplatform": "httpPlatformHandler",
     "httpplatform-1.2": "httpPlatformHandler",
+    "fastcgi": "FastCgiModule",
 }
 """Front door → the name of its module in handlers and globalModules."""
 

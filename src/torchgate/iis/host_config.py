@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchgate.iis.facts import TOKEN_VARIABLE, WARM_UP_PATH
+from torchgate.iis.fast_cgi import application, is_fast_cgi
 from torchgate.iis.plan import Plan
 from torchgate.iis.xml_document import Element
 from torchgate.iis.xml_text import element, xml_text
@@ -25,6 +26,7 @@ def host_config(plan: Plan) -> str:
     root = element(
         "configuration",
         element("system.applicationHost", element("applicationPools", pool(plan)), element("sites", _site(plan))),
+        *([element("system.webServer", element("fastCgi", application(plan)))] if is_fast_cgi(plan) else []),
         *locations(plan),
     )
     return xml_text(root, _COMMENT)

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from torchgate.contract.programs import ProgramAnswer
-from torchgate.iis.appcmd_steps import Command, Step, application_steps, location_steps, log_step, pool_steps
+from torchgate.iis.appcmd_steps import (
+    Command,
+    Step,
+    application_steps,
+    fast_cgi_steps,
+    location_steps,
+    log_step,
+    pool_steps,
+)
+from torchgate.iis.fast_cgi import application, is_fast_cgi
 from torchgate.iis.host_config import LOG_FIELD, locations, pool
 from torchgate.iis.plan import Plan
 from torchgate.iis.xml_document import Element
@@ -22,6 +31,8 @@ class InstallFailed(Exception):
 def steps(plan: Plan) -> list[Step]:
     """Everything that a plan wants of IIS, in the order in which it can be done."""
     found = [*pool_steps(plan, pool(plan)), *application_steps(plan), log_step(plan, LOG_FIELD)]
+    if is_fast_cgi(plan):
+        found += fast_cgi_steps(application(plan))
     for location in locations(plan):
         found += location_steps(location)
     return found
@@ -162,7 +173,7 @@ class Installer:
 def command_line(program: str, arguments: Command) -> str:
     """As a person types it into cmd.exe."""
     return " ".join(
-        f'"{one}"' if any(character in one for character in " &()[]{}^=;!'+,`~|<>") else one
+        '"{}"'.format(one.replace('"', '\\"')) if any(character in one for character in " &()[]{}^=;!'+,`~|<>") else one
         for one in (program, *arguments)
     )
 

@@ -11,6 +11,7 @@ from torchgate.contract.findings import Finding
 from torchgate.iis.config_schema import Sections
 from torchgate.iis.facts import ServerFacts
 from torchgate.iis.lint_authentication import authentication_findings
+from torchgate.iis.lint_fast_cgi import fast_cgi_findings
 from torchgate.iis.lint_locks import lock_findings
 from torchgate.iis.lint_module import module_findings
 from torchgate.iis.lint_pool import pool_findings
@@ -58,6 +59,7 @@ def lint(
 
 def _rules(question: Question) -> Iterator[Finding]:
     yield from module_findings(question)
+    yield from fast_cgi_findings(question)
     yield from lock_findings(question)
     yield from request_findings(question)
     yield from authentication_findings(question)
@@ -73,7 +75,7 @@ def _with_pool(web: Element, facts: ServerFacts) -> ServerFacts:
         one.element for name in ("aspNetCore", "httpPlatform") for one in sections(web, f"system.webServer/{name}")
     )
     is_gate = any("torchgate gate" in module.get("arguments") for module in modules)
-    return msgspec.structs.replace(facts, has_own_pool=facts.has_own_pool or is_gate)
+    return msgspec.structs.replace(facts, has_own_pool=facts.has_own_pool or is_gate or facts.front_door == "fastcgi")
 
 
 def _read(file: Path, findings: list[Finding]) -> Element | None:

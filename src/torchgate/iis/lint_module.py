@@ -179,7 +179,7 @@ def _handlers(question: Question, present: set[str]) -> Iterator[Finding]:
     handlers = [
         one for place in sections(question.web, "system.webServer/handlers") for one in place.element.named("add")
     ]
-    wanted = {MODULE_SECTIONS[door]: module for door, module in MODULES.items()}
+    wanted = {section_name: MODULES[door] for door, section_name in MODULE_SECTIONS.items()}
     for section_name in sorted(present):
         name = wanted[section_name]
         ours = [one for one in handlers if one.get("modules").lower() == name.lower()]
@@ -204,7 +204,7 @@ def _handlers(question: Question, present: set[str]) -> Iterator[Finding]:
                     'Set path="*" verb="*" resourceType="Unspecified".',
                 )
     for one in handlers:
-        if "wfastcgi" in one.get("scriptProcessor").lower():
+        if "wfastcgi" in one.get("scriptProcessor").lower() and question.facts.front_door != "fastcgi":
             yield question.here(
                 one,
                 "warning",

@@ -77,6 +77,7 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
         )
     if facts.front_door == "httpplatform-1.2" and facts.takes_windows:
         yield "HttpPlatformHandler 1.2 proves nothing about a Windows token. Use the front door `ancm`."
+    yield from _fast_cgi_mistakes(plan)
     if facts.drain_s + SHUTDOWN_SPARE_S > _MAX_SHUTDOWN_S:
         yield (
             f"gate.drain_s is {facts.drain_s:g}; IIS gives a stopping server {_MAX_SHUTDOWN_S} s at most. "
@@ -89,3 +90,12 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
     for name, value in (("python", plan.python), ("project", plan.project), ("folder", plan.folder)):
         if '"' in value or any(ord(character) < 32 for character in value):
             yield f"the path of {name} has a quote or a control character, which no command line of IIS can hold."
+
+
+def _fast_cgi_mistakes(plan: Plan) -> Iterator[str]:
+    if plan.facts.front_door != "fastcgi":
+        return
+    if plan.command != "gate":
+        yield "Behind wfastcgi the models run apart, because IIS starts several processes. Add --gate."
+    if any(sign in plan.python for sign in "'|"):
+        yield "the path of python has a ' or a |, which no FastCGI application of IIS can hold."

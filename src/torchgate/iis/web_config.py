@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchgate.iis.facts import MODULE_SECTIONS, MODULES, TOKEN_VARIABLE, WARM_UP_PATH
+from torchgate.iis.fast_cgi import is_fast_cgi, script_processor, settings
 from torchgate.iis.lint_module import time_text
 from torchgate.iis.plan import SHUTDOWN_SPARE_S, Plan
 from torchgate.iis.xml_document import Element
@@ -26,7 +27,7 @@ def web_config(plan: Plan) -> str:
     server = element(
         "system.webServer",
         element("handlers", _handler(plan)),
-        _module(plan),
+        *([_module(plan)] if plan.facts.front_door in MODULE_SECTIONS else []),
         element("security", _filtering(plan)),
         # Ours say code and request id; IIS's own pages would take their place.
         element("httpErrors", existingResponse="PassThrough"),
@@ -40,7 +41,8 @@ def web_config(plan: Plan) -> str:
     if plan.facts.front_door in {"httpplatform", "httpplatform-1.2"}:
         server.children.append(_rewrite())
     # Applications below this one must not inherit a handler that sends everything here.
-    root = element("configuration", element("location", server, path=".", inheritInChildApplications=False))
+    location = element("location", server, path=".", inheritInChildApplications=False)
+    root = element("configuration", *([settings(plan)] if is_fast_cgi(plan) else []), location)
     return xml_text(root, _COMMENT)
 
 
@@ -51,6 +53,7 @@ def _handler(plan: Plan) -> Element:
         path="*",
         verb="*",
         modules=MODULES[plan.facts.front_door],
+        scriptProcessor=script_processor(plan.python) if is_fast_cgi(plan) else None,
         resourceType="Unspecified",
         requireAccess="Script",
         responseBufferLimit=0,

@@ -37,7 +37,7 @@ def refused() -> Callable[[str], list[str]]:
 
 FACTS = st.builds(
     ServerFacts,
-    front_door=st.sampled_from(["ancm", "httpplatform", "httpplatform-1.2"]),
+    front_door=st.sampled_from(["ancm", "httpplatform", "httpplatform-1.2", "fastcgi"]),
     takes_windows=st.booleans(),
     takes_bearer=st.booleans(),
     windows_paths=st.lists(st.sampled_from(["/win", "/v2/Models", "/über/pfad", "/"]), max_size=2, unique=True).map(
