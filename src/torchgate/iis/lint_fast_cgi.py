@@ -41,8 +41,13 @@ def _settings(question: Question) -> Iterator[Finding]:
     }
     where, handler = values.get("WSGI_HANDLER", (None, ""))
     if handler != HANDLER:
-        yield question.here(where, "error", f"WSGI_HANDLER is {handler!r}, which is not {HANDLER!r}.", _RENDER)
-    if not values.get("TORCHGATE_PROJECT", (None, ""))[1]:
+        yield question.here(
+            where,
+            "warning",
+            f"WSGI_HANDLER is {handler!r}: whether Torchgate examines its callers can't be seen here.",
+            f"Have torchgate.Gate guard that application, or name {HANDLER}.",
+        )
+    elif not values.get("TORCHGATE_PROJECT", (None, ""))[1]:
         yield question.here(
             None, "error", "no application setting TORCHGATE_PROJECT says where the project is.", _RENDER
         )
