@@ -309,17 +309,32 @@ def announced(
     state = settings.state.folder
     try:
         announce_server(state, RunningServer(os.getpid(), url, __version__))
-        folder = write_tokens(state, tokens, private_folders) if tokens else None
     except OSError as error:
         raise CannotStart(f"{state} can't be written: {error}. Name another state.folder.") from None
-    if folder is not None:
+    try:
+        with announced_tokens(settings, tokens, private_folders):
+            say(f"torchgate {__version__} serves on {url} (process {os.getpid()}). Stop it by Ctrl+C.")
+            yield
+    finally:
+        withdraw_server(state, os.getpid())
+
+
+@contextmanager
+def announced_tokens(
+    settings: TorchgateSettings, tokens: Mapping[str, str], private_folders: PrivateFolders
+) -> Iterator[None]:
+    """Put development tokens where their users find them, and warn of them, while the server is there."""
+    state = settings.state.folder
+    if tokens:
+        try:
+            folder = write_tokens(state, tokens, private_folders)
+        except OSError as error:
+            raise CannotStart(f"{state} can't be written: {error}. Name another state.folder.") from None
         _warn_of_development(folder, tokens)
-    say(f"torchgate {__version__} serves on {url} (process {os.getpid()}). Stop it by Ctrl+C.")
     try:
         yield
     finally:
         withdraw_tokens(state, tokens)
-        withdraw_server(state, os.getpid())
 
 
 def say_models(models: Iterable[ModelDescription]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from torchgate.contract.errors import Cancelled, InvalidRequest
+from torchgate.gate.application import Application
+from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.http_message import Disconnect, HttpRequest, HttpResponse, RequestHeaders
 from torchgate.gate.proofs import UNIX_PEER
 from torchgate.gate.reign import Reign
@@ -30,6 +32,10 @@ BODY_HERE_EXTENSION = "torchgate.body_is_here"
 """Scope extension by which our own server tells whether all of the body has arrived: () -> bool."""
 
 
+WEBSOCKET_METHOD = "WEBSOCKET"
+"""Of a request to open one, for records: no route has it."""
+
+
 class GateApp:
     """The gate; serves alone, or mounted in another application.
 
@@ -45,9 +51,18 @@ class GateApp:
         self._services = replace(self._services, authentication=authentication, authorisation=authorisation)
         return self._way.change(self._services)
 
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """The answer to a request that did not come by ASGI, its record written."""
-        return await self._way.answer(request)
+    @property
+    def front_door(self) -> FrontDoor:
+        """How requests reach us."""
+        return self._services.front_door
+
+    async def answer(self, request: HttpRequest, application: Application | None = None) -> HttpResponse:
+        """The answer to a request, however it came, its record written.
+
+        Args:
+            application: answers the paths that are not ours.
+        """
+        return await self._way.answer(request, application)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -60,13 +75,21 @@ class GateApp:
             await send({"type": "websocket.close", "code": 1008})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._way.answer(read_request(scope, receive))
-        headers = response.headers
-        headers.append((b"content-length", b"%d" % len(response.body)))
-        if response.closes:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": response.body})
+        await send_response(send, await self._way.answer(read_request(scope, receive)))
+
+
+async def send_response(send: Send, response: HttpResponse, kind: str = "http.response") -> None:
+    """Send a whole answer.
+
+    Args:
+        kind: of the messages; `websocket.http.response` refuses a WebSocket.
+    """
+    headers = response.headers
+    headers.append((b"content-length", b"%d" % len(response.body)))
+    if response.closes:
+        headers.append((b"connection", b"close"))
+    await send({"type": f"{kind}.start", "status": response.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": response.body})
 
 
 def read_request(scope: Scope, receive: Receive) -> HttpRequest:
@@ -74,8 +97,8 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
     headers = RequestHeaders(scope["headers"])
     raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
     root = (scope.get("root_path") or "").encode("utf-8")
-    if root and raw_path.startswith(root):
-        raw_path = raw_path[len(root) :]
+    if root and raw_path.startswith(root) and raw_path[len(root) : len(root) + 1] in (b"", b"/"):
+        raw_path = raw_path[len(root) :] or b"/"
     client = scope.get("client")
     has_body = b"content-length" in headers or b"transfer-encoding" in headers
     is_empty = not has_body or headers.first(b"content-length") == b"0"
@@ -84,7 +107,7 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
     disconnect = ReceivedDisconnect(receive) if given is None else given
     body = AsgiBody(receive, disconnect, extensions.get(BODY_HERE_EXTENSION), is_complete=is_empty)
     return HttpRequest(
-        method=scope["method"],
+        method=scope.get("method", WEBSOCKET_METHOD),
         raw_path=raw_path.partition(b"?")[0],
         headers=headers,
         peer=client[0] if client else UNIX_PEER,

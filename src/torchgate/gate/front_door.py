@@ -184,7 +184,7 @@ class FrontDoor:
         if declaration.is_proven:
             hop = last_hop(request.headers.values(header)) if header else None
             return hop is not None and is_of_this_machine(hop)
-        return declaration.name in _DIRECTLY_KNOWN and (request.peer == UNIX_PEER or is_of_this_machine(request.peer))
+        return declaration.name in _DIRECTLY_KNOWN and _is_local(request.peer)
 
     def _is_stop(self, request: HttpRequest) -> bool:
         """Source: DESIGN 4.1, and what Microsoft's own middleware answers to (iis.md 2)."""
@@ -200,6 +200,10 @@ class FrontDoor:
         self._examine_host(headers)
         if self._is_development:
             _refuse_forwarded(headers)
+            if not _is_local(request.peer):
+                raise InvalidRequest(
+                    "This server runs with development identities and answers callers on its own machine alone."
+                )
             refuse_foreign_page(headers)
 
     def _examine_host(self, headers: RequestHeaders) -> None:
@@ -227,6 +231,10 @@ class FrontDoor:
                     f"A header spells {trusted.decode('ascii')} with other dashes or underscores; "
                     "some servers take one for the other."
                 )
+
+
+def _is_local(peer: str) -> bool:
+    return peer == UNIX_PEER or is_of_this_machine(peer)
 
 
 def _strip_base(request: HttpRequest, base: bytes) -> None:

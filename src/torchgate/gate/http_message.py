@@ -137,6 +137,7 @@ class HttpResponse:
     Args:
         code: error code for the record, empty on success.
         closes: the connection ends after this answer.
+        has_left: it is on its way already; this is what was left of it to tell.
     """
 
     status: int
@@ -144,6 +145,7 @@ class HttpResponse:
     headers: list[tuple[bytes, bytes]]
     code: str = ""
     closes: bool = False
+    has_left: bool = False
 
 
 JSON_HEADERS = ((b"content-type", b"application/json"),)

@@ -179,7 +179,7 @@ def _sources(
 def _source(given: InputJson, spec: TensorSpec, max_batch_size: int, *, has_binary: bool) -> _Source:
     """One input: its shape, its length in bytes, and where its bytes come from."""
     shape = tuple(given.shape)
-    count = _examine_shape(given, spec, shape, max_batch_size)
+    count = examine_shape(given, spec, shape, max_batch_size)
     length = binary_size(spec.name, given.parameters)
     if length is None:
         if given.data is msgspec.UNSET:
@@ -204,8 +204,12 @@ def _source(given: InputJson, spec: TensorSpec, max_batch_size: int, *, has_bina
     return _Source(spec, shape, length, None)
 
 
-def _examine_shape(given: InputJson, spec: TensorSpec, shape: tuple[int, ...], max_batch_size: int) -> int:
-    """The number of elements, after datatype and shape were compared with the signature."""
+def examine_shape(given: InputJson, spec: TensorSpec, shape: tuple[int, ...], max_batch_size: int) -> int:
+    """The number of elements, after datatype and shape were compared with the signature.
+
+    Raises:
+        InvalidRequest: they differ.
+    """
     if given.datatype != spec.datatype:
         unknown = given.datatype not in DATATYPES
         raise InvalidRequest(

@@ -5,7 +5,6 @@ Whatever happens, there is one answer and one record of it, and the record is wr
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import logging
 
@@ -13,30 +12,24 @@ import msgspec
 
 from torchgate.access.identity.presented import Presented, Reply
 from torchgate.contract.audit_event import RequestEvent
-from torchgate.contract.decision import Action, RequestFacts, Resource
+from torchgate.contract.decision import Action, Resource
 from torchgate.contract.errors import (
     AuditUnavailable,
-    Cancelled,
     CredentialProblem,
-    DeadlineExceeded,
-    ModelNotReady,
     TorchgateError,
     UnknownModel,
+    UnknownPath,
 )
-from torchgate.contract.inference import InferenceRequest, InferenceResponse, Permit
 from torchgate.contract.principal import Principal
-from torchgate.gate.binary_tensors import json_length
-from torchgate.gate.body_stream import BodyStream, announced_length
+from torchgate.gate.application import Application
 from torchgate.gate.cancellation import client_ids
-from torchgate.gate.errors import BodyTooSlow, TooManyRefusals
+from torchgate.gate.errors import TooManyRefusals
 from torchgate.gate.exchange import Exchange
-from torchgate.gate.http_message import Disconnect, HttpRequest, HttpResponse
-from torchgate.gate.inference_answer import compress, encode_answer
-from torchgate.gate.limits import deadline_at, drain_refused, header_timeout_s
-from torchgate.gate.open_inference import DecodedRequest, decode_request
+from torchgate.gate.http_message import HttpRequest, HttpResponse
+from torchgate.gate.limits import drain_refused
 from torchgate.gate.problems import internal_response, problem_response
 from torchgate.gate.reign import Reign
-from torchgate.gate.route import Route, RouteTable
+from torchgate.gate.route import Match, Route, RouteTable
 from torchgate.gate.services import GateServices
 from torchgate.gate.under_way import UnderWay
 
@@ -44,6 +37,10 @@ NOT_DRAINED = frozenset({"body_too_slow", "deadline_exceeded", "cancelled"})
 """Refusals of a body that does not come: waiting for the rest of it would only make them later."""
 
 _log = logging.getLogger("torchgate.gate")
+
+
+_THEIRS_WHERE_MOUNTED = frozenset({"/openapi.json"})
+"""Paths of ours that an application around us has itself: FastAPI describes its own routes there."""
 
 
 class RequestWay:
@@ -59,36 +56,52 @@ class RequestWay:
         ended.end()
         return ended
 
-    async def answer(self, request: HttpRequest) -> HttpResponse:
-        """The one answer to a request, its record written."""
-        with self._reign as services:
-            return await self._answer(Exchange(services, request))
+    async def answer(self, request: HttpRequest, application: Application | None = None) -> HttpResponse:
+        """The one answer to a request, its record written.
 
-    async def _answer(self, exchange: Exchange) -> HttpResponse:
+        Args:
+            application: answers the paths that are not ours; None: nobody does.
+        """
+        with self._reign as services:
+            return await self._answer(Exchange(services, request), application)
+
+    async def settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
+        """Write the record of an answer; that answer, complete, or the one that leaves in its place.
+
+        Nothing leaves that is not written.
+        """
+        response = await self._settle(exchange, response)
+        if exchange.reply is not None and exchange.reply.token:
+            response.headers.append((b"www-authenticate", b"Negotiate " + base64.b64encode(exchange.reply.token)))
+        return response
+
+    async def _answer(self, exchange: Exchange, application: Application | None) -> HttpResponse:
         request = exchange.request
         try:
-            response = await self._pass(exchange)
+            response = await self._pass(exchange, application)
         except TorchgateError as problem:
             response = self._refuse(exchange, problem)
         except Exception:  # noqa: BLE001 - everything becomes an answer; this one says nothing but where to look
             _log.exception("Request %s failed unexpectedly.", exchange.request_id)
             response = internal_response(exchange.request_id)
-        response = await self._settle(exchange, response)
-        if exchange.reply is not None and exchange.reply.token:
-            response.headers.append((b"www-authenticate", b"Negotiate " + base64.b64encode(exchange.reply.token)))
+        if response.has_left:
+            return response
+        response = await self.settle(exchange, response)
         if not request.body.is_complete:
             response.closes = response.code in NOT_DRAINED or not await drain_refused(
                 request, exchange.services.settings.refusal_drain_bytes
             )
         return response
 
-    async def _pass(self, exchange: Exchange) -> HttpResponse:
+    async def _pass(self, exchange: Exchange, application: Application | None) -> HttpResponse:
         services, request = exchange.services, exchange.request
         door = services.front_door
         entry = door.enter(request)
         if entry.is_stop:
             return self._stop(exchange)
         match = self._routes.match(request.method, request.raw_path)
+        if application is not None:
+            match = _match_mounted(match, application)
         exchange.path, exchange.is_public = match.path, match.is_public
         exchange.model_name, exchange.version = match.model, match.version
         route = match.route
@@ -99,6 +112,8 @@ class RequestWay:
         if not match.is_public:
             exchange.principal = await self._authenticate(exchange, door.presented(request, entry.carried))
         if route is None:
+            if application is not None and match.problem is None:
+                return await application.answer(exchange, self.settle)
             raise match.problem or UnknownModel("Not Found.")
         if route.action is not Action.INFER or exchange.principal is None:
             return await self._handled(exchange, route)
@@ -135,7 +150,6 @@ class RequestWay:
         return problem_response(problem, exchange.request_id, exchange.services.authentication.challenges())
 
     async def _settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
-        """Write the record, or give up the answer: nothing leaves that is not written."""
         response.headers.append((b"x-request-id", exchange.request_id.encode("ascii")))
         event = exchange.event(response)
         if not exchange.is_public and self._is_audited(exchange, response):
@@ -178,127 +192,8 @@ class RequestWay:
         return response, changed
 
 
-async def infer(exchange: Exchange) -> HttpResponse:
-    """One inference, after the door has let it in: room, body, facts, run, answer."""
-    services, headers = exchange.services, exchange.request.headers
-    settings = services.settings
-    announced = announced_length(headers, settings.max_body_bytes)
-    header_span_s = header_timeout_s(headers.single(b"x-request-timeout-ms"))
-    body_until = None if header_span_s is None else exchange.arrived_at + header_span_s
-    permit = await _admit(exchange, settings.max_body_bytes if announced is None else announced)
-    try:
-        exchange.description = permit.description  # another artifact may have taken the place of what was resolved
-        decoded = await _read_and_decode(exchange, permit, announced, body_until)
-        exchange.rows = decoded.rows
-        if decoded.client_id and exchange.under_way is not None:
-            exchange.under_way.called(client_ids(None, decoded.client_id))
-        await exchange.authorise(
-            Resource(model=exchange.ref), RequestFacts(rows=decoded.rows, body_bytes=exchange.request_bytes)
-        )
-        request = _contract_request(exchange, decoded, header_span_s)
-        if exchange.under_way is not None:
-            exchange.under_way.handed_over()
-        answer = await run_until_gone(permit, request, exchange.request.disconnect)
-        exchange.timing = answer.timing
-        response = encode_answer(answer, exchange.known_description().ref, decoded.wanted, decoded.client_id)
-    finally:
-        permit.release()
-    await compress(response, headers.first(b"accept-encoding"), settings.compress_from_bytes)
-    return response
-
-
-async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: Disconnect) -> InferenceResponse:
-    """The engine's answer, unless the client goes first: then the run is taken back.
-
-    Raises:
-        Cancelled: it went. And what Permit.run raises.
-    """
-    task = asyncio.current_task()
-    if disconnect.gone or task is None:
-        raise Cancelled("The client went away before its request ran.")
-    disconnect.watch(task.cancel)
-    try:
-        return await permit.run(request)
-    except asyncio.CancelledError:
-        if not disconnect.gone:
-            raise
-        task.uncancel()
-        raise Cancelled("The client went away while its request ran.") from None
-    finally:
-        disconnect.unwatch()
-
-
-async def _admit(exchange: Exchange, announced: int) -> Permit:
-    """Room in the engine. Where a bare name means another version by now, it is decided anew, once."""
-    engine, principal = exchange.services.engine, exchange.principal
-    if principal is None or exchange.ref is None:
-        raise exchange.unknown_model()
-    try:
-        return await engine.admit(exchange.ref, principal, announced)
-    except UnknownModel:
-        await exchange.resolve()
-    except ModelNotReady:
-        before = exchange.ref
-        await exchange.resolve()
-        if exchange.ref == before:
-            raise
-    return await engine.admit(exchange.known_description().ref, principal, announced)
-
-
-async def _read_and_decode(
-    exchange: Exchange, permit: Permit, announced: int | None, body_until: float | None
-) -> DecodedRequest:
-    """The request in the body, which has its own time limit and never outlives the client's deadline."""
-    headers, settings = exchange.request.headers, exchange.services.settings
-    encoding = headers.single(b"content-encoding")
-    stream = BodyStream(
-        exchange.request.body,
-        encoding,
-        max_body_bytes=settings.max_body_bytes,
-        max_inflated_bytes=settings.max_inflated_bytes,
-        max_json_bytes=settings.max_json_bytes,
-    )
-    json_bytes = json_length(headers.single(b"inference-header-content-length"))
-    whole = None if stream.is_encoded else announced
-    limit_s = settings.body_timeout_s
-    if body_until is not None:
-        limit_s = min(limit_s, body_until - exchange.services.clock())
-    reading = decode_request(stream, json_bytes, whole, exchange.known_description(), permit.reserve)
-    try:
-        if exchange.request.body.is_here:
-            return await reading  # waits for nobody, so that it needs no timer
-        async with asyncio.timeout(limit_s):
-            return await reading
-    except TimeoutError:
-        if limit_s < settings.body_timeout_s:
-            raise DeadlineExceeded("The request timeout passed before its body was read.") from None
-        raise BodyTooSlow(f"The body did not arrive within {settings.body_timeout_s:g} s.") from None
-    finally:
-        exchange.request_bytes = stream.received_bytes
-
-
-def _contract_request(exchange: Exchange, decoded: DecodedRequest, header_span_s: float | None) -> InferenceRequest:
-    services, principal = exchange.services, exchange.principal
-    if principal is None:
-        raise CredentialProblem("Nobody was authenticated.")
-    wishes = [span for span in (header_span_s, decoded.timeout_s) if span is not None]
-    deadline = deadline_at(
-        exchange.arrived_at,
-        min(wishes) if wishes else None,
-        services.settings.default_timeout_s,
-        services.settings.max_timeout_s,
-        exchange.known_description().max_timeout_s,
-    )
-    if services.clock() >= deadline:
-        raise DeadlineExceeded("The request timeout passed before its body was read.")
-    return InferenceRequest(
-        request_id=exchange.request_id,
-        principal=principal,
-        inputs=decoded.inputs,
-        rows=decoded.rows,
-        deadline_at=deadline,
-        outputs=tuple(output.name for output in decoded.wanted) if decoded.names_outputs else None,
-        priority=decoded.priority,
-        parameters=decoded.parameters,
-        client_ids=client_ids(exchange.request.headers.first(b"x-request-id"), decoded.client_id),
-    )
+def _match_mounted(match: Match, application: Application) -> Match:
+    """The same, or, for a path that the application has, neither route nor problem."""
+    if not isinstance(match.problem, UnknownPath) and match.path not in _THEIRS_WHERE_MOUNTED:
+        return match
+    return Match(match.path, is_public=application.is_public(match.path))

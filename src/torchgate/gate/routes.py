@@ -9,12 +9,12 @@ from torchgate.contract.decision import Action
 from torchgate.gate.cancellation import CANCEL_PATTERN, cancel
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse, json_response
+from torchgate.gate.inference_way import infer
 from torchgate.gate.model_answers import model_config, model_metadata, model_ready, model_statistics
 from torchgate.gate.openapi import openapi_document
 from torchgate.gate.policy_answers import policy_reload, policy_status
 from torchgate.gate.quota_answers import all_quotas, own_quotas
 from torchgate.gate.repository_changes import load, unload
-from torchgate.gate.request_way import infer
 from torchgate.gate.route import Handler, Route, RouteTable
 from torchgate.gate.server_answers import (
     all_statistics,

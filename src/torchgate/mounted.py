@@ -1,0 +1,97 @@
+"""Torchgate around an application of the user's own: `gate = torchgate.Gate("project")`, `app = gate.guard(app)`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import get_args
+
+from torchgate.composition import CannotStart
+from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.gate.mounted import AsgiApplication, Guard, OpenGate, secret_headers
+from torchgate.gate.public_paths import PublicPaths
+from torchgate.mounted_engine import EngineKind, mounted_gate
+from torchgate.start_checks import listener_mistakes, start_mistakes
+
+
+class Gate:
+    """Torchgate of one project, around an application of your own.
+
+    Every path of the application needs a proven principal, but those that you name public; `torchgate.caller()` gives
+    the caller to a route. Making a Gate reads nothing and starts nothing: the server's first lifespan event does.
+
+    Args:
+        project: a folder with torchgate.toml, or such a file.
+        public: paths of yours that need no credential: whole ones (`/about`), or folders (`/static/*`).
+        engine: `own`: workers are children of this process; `pool`: those of `torchgate pool`, by its pipe.
+        passes_credentials: whether your routes see the headers that their callers proved themselves with.
+        on_stop: is called when IIS asks this process to end; None: the process is interrupted as by Ctrl+C.
+        settings: `name=value` over those of the file, as `--set` has them.
+
+    Raises:
+        ValueError: a public path is none, or the engine has no such kind.
+    """
+
+    def __init__(
+        self,
+        project: str | os.PathLike[str],
+        *,
+        public: Iterable[str] = (),
+        engine: EngineKind = "own",
+        passes_credentials: bool = False,
+        on_stop: Callable[[], None] | None = None,
+        settings: Sequence[str] = (),
+    ) -> None:
+        if engine not in get_args(EngineKind):
+            raise ValueError(f'engine={engine!r}: write "own" or "pool".')
+        self._project = Path(project)
+        self._public = PublicPaths(public)
+        self._engine: EngineKind = engine
+        self._passes_credentials = passes_credentials
+        self._on_stop = on_stop
+        self._settings = tuple(settings)
+        self._opened: OpenGate | None = None
+
+    def guard(self, app: AsgiApplication) -> Guard:
+        """The application behind the gate, an ASGI application itself; also a middleware: `add_middleware(gate.guard)`.
+
+        Args:
+            app: yours: FastAPI, Starlette, any ASGI 3 application.
+        """
+        return Guard(app, lambda: self._opened, self.started, self._public, passes_credentials=self._passes_credentials)
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """The gate, started for the block. What `guard` gives does this by itself where the server sends it lifespan
+        events; where the guarded application is mounted in another one, do it in the lifespan of that one.
+
+        Raises:
+            CannotStart: the sentence says why, and what to do.
+        """
+        if self._opened is not None:  # by whoever is around us
+            yield
+            return
+        configuration, settings = self._read()
+        async with mounted_gate(configuration, settings, self._engine, self._on_stop or _interrupt) as gate:
+            app = gate.composed.app
+            self._opened = OpenGate(app, secret_headers(app.front_door, settings.gate.proxy.secret_header))
+            try:
+                yield
+            finally:
+                self._opened = None
+
+    def _read(self) -> tuple[Configuration, TorchgateSettings]:
+        configuration = read_configuration(self._project.absolute(), os.environ, self._settings)
+        findings = (*start_mistakes(configuration, os.environ), *listener_mistakes(configuration))
+        if findings or configuration.settings is None:
+            raise CannotStart("\n".join(("it does not start with these mistakes:", *map(str, findings))))
+        return configuration, configuration.settings
+
+
+def _interrupt() -> None:
+    """End this process as Ctrl+C would: servers finish what runs. After the answer that is just being given."""
+    asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
