@@ -199,9 +199,17 @@ def _number(value: Any) -> str:
 
 def api_page() -> str:
     """What `import torchgate` gives."""
-    parts = ["# Python API", NOTE, "What a model author and the author of a policy function import.", ""]
+    parts = [
+        "# Python API",
+        NOTE,
+        "What authors of models, of policy functions and of applications with a gate around them import.",
+        "",
+    ]
     for name in torchgate.__all__:
         value = getattr(torchgate, name)
+        if inspect.isfunction(value):
+            parts += [f"## `torchgate.{name}{inspect.signature(value)}`".replace("'", ""), "", _docstring(value), ""]
+            continue
         parts += [f"## `torchgate.{name}`", ""]
         if not isinstance(value, type) or value is Any:
             parts += ["A string: the version of this package." if name == "__version__" else _api_alias(name), ""]
@@ -222,7 +230,10 @@ def _members(owner: type) -> Iterator[str]:
         yield from (f"{name}: {annotation}" for name, annotation in annotations.items())
         yield from ("```", "")
     for name, member in vars(owner).items():
-        if inspect.isfunction(member) and not name.startswith("_"):
+        if isinstance(member, property) and owner.__module__.startswith("torchgate.gate"):
+            yield f"- `{name}`: {_one_line(member.__doc__)}"
+            yield ""
+        elif inspect.isfunction(member) and not name.startswith("_"):
             yield f"### `{name}{inspect.signature(member)}`".replace("'", "")
             yield ""
             yield _docstring(member)

@@ -71,7 +71,8 @@ class Caller:
         Raises:
             Forbidden: the policy does not allow it; a route that lets this through answers 403.
             UnknownModel: there is no such model, and a grant covers the name (404).
-            AuditUnavailable: it can't be recorded. ValueError: there is no such action.
+            AuditUnavailable: it can't be recorded.
+            ValueError: there is no such action.
         """
         question = self._question(Action(action), model, version)
         return await self._recorded(question, _decided(question, names_model=model is not None))
