@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchgate.command_lines import audit, iis, keys, models, policy, predict, secrets
+from torchgate.command_lines import audit, iis, keys, models, policy, predict, secrets, service
 from torchgate.command_lines.grammar import EPILOG, command, group, later, of_project
 from torchgate.terminal import fail, say, use_safe_encoding
 
@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     models.declare(group(commands, "models", "the models of a project or a running server"))
     policy.declare(group(commands, "policy", "who may do what"))
     iis.declare(group(commands, "iis", "the configuration of IIS, on any system"))
+    service.declare(group(commands, "service", "the pool as a service of this machine"))
     audit.declare(group(commands, "audit", "the audit trail"))
     keys.declare(group(commands, "keys", "API keys"))
     secrets.declare(group(commands, "secrets", "secrets that the server uses"))

@@ -27,6 +27,7 @@ from torchgate.access.settings import (
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import Settings, examine_settings, nearest, read_toml
 from torchgate.contract.toml_lines import Place, line_of
+from torchgate.contract.virtual_accounts import ACCOUNT_PATTERN, as_peer
 from torchgate.engine.quota_settings import QuotaSettings
 from torchgate.engine.settings import EngineSettings, ModelsSettings, ShareSettings
 from torchgate.gate.settings import GateSettings
@@ -55,14 +56,25 @@ class StateSettings(Settings):
 class PoolSettings(Settings):
     """The pool apart from its gates (`torchgate pool`, `torchgate gate`); `serve` needs none of it."""
 
-    gates: tuple[Annotated[str, pydantic.Field(pattern=r"^(uid:[0-9]{1,10}|S-1-[0-9-]{1,180})$")], ...] = ()
-    """Accounts whose gates the pool lets in, `uid:1000` or a SID `S-1-5-…`; empty: the pool's own account alone."""
+    gates: tuple[Annotated[str, pydantic.Field(pattern=ACCOUNT_PATTERN)], ...] = ()
+    """Accounts whose gates the pool lets in: `uid:1000`, `IIS AppPool\\NAME`, `NT SERVICE\\NAME` or a SID `S-1-5-…`;
+    empty: the pool's own account alone."""
 
-    owner: Annotated[str, pydantic.Field(pattern=r"^(|uid:[0-9]{1,10}|S-1-[0-9-]{1,180})$")] = ""
-    """Account that a gate's pool must run as; empty: the gate's own."""
+    owner: Annotated[str, pydantic.Field(pattern=rf"^$|{ACCOUNT_PATTERN}")] = ""
+    """Account that a gate's pool must run as, said in the same way; empty: the gate's own."""
 
     folder: Path | None = None
     """Where pool and gates meet, where their state folders differ; absent: state.folder."""
+
+    @property
+    def gate_accounts(self) -> tuple[str, ...]:
+        """`gates` as a pipe says its peers: names that Windows makes by rule are SIDs."""
+        return tuple(as_peer(account) for account in self.gates)
+
+    @property
+    def owner_account(self) -> str:
+        """`owner` in the same way."""
+        return as_peer(self.owner)
 
 
 class TorchgateSettings(Settings):

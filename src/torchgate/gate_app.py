@@ -62,7 +62,7 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, hostin
 def pool_of(settings: TorchgateSettings) -> RemoteEngine:
     """The pool of a project as its engine, not started."""
     pipes, address = local_pipes(), pool_address(settings)
-    owner = settings.pool.owner or pipes.own_account
+    owner = settings.pool.owner_account or pipes.own_account
 
     async def connect(link: PoolLink) -> PeerChannel:
         return await pipes.connect(address, link, owner=owner)

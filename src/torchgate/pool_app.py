@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 
 from torchgate import __version__
@@ -19,29 +21,37 @@ from torchgate.composition import (
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.local_pipes import AddressTaken, Listening, LocalPipes
 from torchgate.contract.os_services import PrivateFolders, Section, Sections
+from torchgate.contract.services import Supervisor
 from torchgate.engine.link.pool_end import PoolEnd
 from torchgate.engine.models_watch import ModelsWatch
 from torchgate.engine_composition import built_engine, operating_system
 from torchgate.hosting import Hosting
 from torchgate.life_cycle import LifeCycle
+from torchgate.services_here import supervisor
 from torchgate.telemetry.instance_lock import InstanceLock
 from torchgate.terminal import say
 
 _LOCK_FILE = "pool.lock"
 
 
-def run_pool(path: Path, flags: Sequence[str]) -> int:
+def run_pool(path: Path, flags: Sequence[str], started_by: Supervisor | None = None) -> int:
     """Run the pool of a project until it is told to stop; the exit code.
+
+    Args:
+        started_by: who is told how it is; None: whom the environment names, if it does.
 
     Process: the main thread.
     """
-    return run_command(path, flags, _run)
+    return run_command(path, flags, partial(_run, started_by or supervisor() or _Nobody()))
 
 
-async def _run(configuration: Configuration, settings: TorchgateSettings, hosting: Hosting) -> None:
+async def _run(
+    started_by: Supervisor, configuration: Configuration, settings: TorchgateSettings, hosting: Hosting
+) -> None:
     sections = operating_system()[1]
     pipes = local_pipes()
-    accounts = settings.pool.gates or (pipes.own_account,)
+    accounts = settings.pool.gate_accounts or (pipes.own_account,)
+    started_by.listen(_from_any_thread(hosting.stop.ask))
     async with AsyncExitStack() as running:
         # First of all: a second pool must leave no trace, no audit chain either.
         running.callback(_only_pool(settings, private_folders()).release)
@@ -63,7 +73,9 @@ async def _run(configuration: Configuration, settings: TorchgateSettings, hostin
         running.callback(listening.close)
         say(f"torchgate {__version__}: the pool is open for gates of {', '.join(accounts)}. Stop it by Ctrl+C.")
         say_models(engine.models())
+        started_by.ready()
         await hosting.stop.wait()
+        started_by.stopping()
         say("torchgate: the pool stops; requests that run are finished. A second signal ends everything at once.")
 
 
@@ -89,6 +101,29 @@ async def _listen(
         raise CannotStart(f"another pool listens in {address.folder}: {error}. Stop it first.") from None
     except (OSError, ValueError) as error:
         raise CannotStart(f"gates can't be let in through {address.folder}: {error}.") from None
+
+
+def _from_any_thread(call: Callable[[], None]) -> Callable[[], None]:
+    loop = asyncio.get_running_loop()
+
+    def later() -> None:
+        with suppress(RuntimeError):  # the loop is closed: it has stopped already
+            loop.call_soon_threadsafe(call)
+
+    return later
+
+
+class _Nobody:
+    """Implements contract.services.Supervisor where a person has started us, or a parent that does not ask."""
+
+    def listen(self, stop: Callable[[], None]) -> None:
+        """Nobody asks but by a signal."""
+
+    def ready(self) -> None:
+        """Nobody waits."""
+
+    def stopping(self) -> None:
+        """Nobody waits."""
 
 
 class _SharedWith:

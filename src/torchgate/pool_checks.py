@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torchgate.config import PoolSettings, TorchgateSettings
 from torchgate.contract.findings import Finding
+from torchgate.contract.virtual_accounts import as_peer
 from torchgate.contract.windows_tokens import WindowsAccounts
 
 _OF_ALL = stat.S_IWGRP | stat.S_IWOTH
@@ -43,7 +44,11 @@ def _own_account(windows: WindowsAccounts | None) -> str:
 def _account(account: str, setting: str, windows: WindowsAccounts | None) -> Iterator[Finding]:
     is_uid = account.startswith("uid:")
     if is_uid == (windows is not None):
-        wanted = "a SID, as `whoami /user` says it" if windows is not None else "uid: and a number, as `id -u` says it"
+        wanted = (
+            "a SID, `IIS AppPool\\NAME` or `NT SERVICE\\NAME`"
+            if windows is not None
+            else "uid: and a number, as `id -u` says it"
+        )
         yield Finding("error", f"{account} is no account of this system. It must be {wanted}.", setting=setting)
     elif not _has_name(account, windows):
         yield Finding(
@@ -60,7 +65,7 @@ def _has_name(account: str, windows: WindowsAccounts | None) -> bool:
 
         return has_name(account)
     try:
-        windows.by_sid(account)
+        windows.by_sid(as_peer(account))
     except LookupError:
         return False
     except OSError:
@@ -69,7 +74,7 @@ def _has_name(account: str, windows: WindowsAccounts | None) -> bool:
 
 
 def _other_accounts(pool: PoolSettings, own: str) -> Iterator[Finding]:
-    others = sorted({account for account in pool.gates if account != (pool.owner or own)})
+    others = sorted(account for account in set(pool.gates) if as_peer(account) != (pool.owner_account or own))
     if not others:
         return
     if not pool.owner:

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,27 @@ echo $? >{code}
 exec poweroff -f
 """
 
+_SYSTEMD = "/lib/systemd/systemd"
+_SYSTEMD_INIT = """#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+for place in /etc/systemd/system /usr/lib/systemd/system /var/lib; do mount -t tmpfs tmpfs "$place"; done
+cd /etc/systemd/system
+for target in sysinit basic network shutdown multi-user; do
+  printf '[Unit]\\nDefaultDependencies=no\\n' >$target.target
+done
+printf '[Unit]\\nDefaultDependencies=no\\nWants=the-command.service\\n' >default.target
+printf '[Unit]\\nDefaultDependencies=no\\n[Service]\\nType=oneshot\\nExecStart={script}\\n' >the-command.service
+exec /lib/systemd/systemd
+"""
+_SYSTEMD_SCRIPT = """#!/bin/sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+cd {folder}
+{command} >{output} 2>&1 </dev/null
+echo $? >{code}
+exec systemctl poweroff --force --force
+"""
+"""Its units are this file's alone: those of the machine whose files it shares would begin to change these."""
+
 
 class Ran(msgspec.Struct, frozen=True):
     """What a command in there said, both streams together."""
@@ -47,13 +68,27 @@ def run_in_user_mode_linux(command: Sequence[str], folder: Path, scratch: Path, 
         folder: to run it in.
         scratch: an empty folder for files of this call.
     """
+    return _booted({"init": _INIT}, command, folder, scratch, timeout_s)
+
+
+def run_under_systemd(command: Sequence[str], folder: Path, scratch: Path, *, timeout_s: float) -> Ran:
+    """The same on a machine that systemd runs, which has no unit but the command's; `/var/lib` is empty there."""
+    if not Path(_SYSTEMD).exists():
+        pytest.skip(f"needs systemd: there is no {_SYSTEMD}")
+    texts = {"init": _SYSTEMD_INIT, "script": _SYSTEMD_SCRIPT}
+    return _booted(texts, command, folder, scratch, timeout_s)
+
+
+def _booted(texts: Mapping[str, str], command: Sequence[str], folder: Path, scratch: Path, timeout_s: float) -> Ran:
     program = shutil.which(PROGRAM)
     if program is None or sys.platform != "linux":
         pytest.skip(f"needs user-mode Linux: there is no {PROGRAM}")
-    init, output, code = (scratch / name for name in ("init", "output", "code"))
-    quoted = {name: shlex.quote(str(path)) for name, path in (("folder", folder), ("output", output), ("code", code))}
-    init.write_text(_INIT.format(command=shlex.join(command), **quoted), encoding="utf-8")
-    init.chmod(0o700)
+    init, script, output, code = (scratch / name for name in ("init", "script", "output", "code"))
+    places = {"folder": folder, "output": output, "code": code, "script": script}
+    quoted = {name: shlex.quote(str(path)) for name, path in places.items()}
+    for path, text in texts.items():
+        (scratch / path).write_text(text.format(command=shlex.join(command), **quoted), encoding="utf-8")
+        (scratch / path).chmod(0o700)
     kernel = subprocess.run(
         [program, "mem=3G", "quiet", "rootfstype=hostfs", "rootflags=/", "rw", f"init={init}", "con=null"],
         stdin=subprocess.DEVNULL,

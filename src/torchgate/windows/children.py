@@ -22,6 +22,7 @@ if sys.platform == "win32":
 
     from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
     from torchgate.contract.worker_limits import Enforcement, WorkerLimits
+    from torchgate.windows.interpreter import interpreter, virtual_environment
     from torchgate.windows.limits import limit_job
     from torchgate.windows.pipes import pipe_from_child, pipe_to_child
     from torchgate.windows.section import WindowsSection
@@ -81,7 +82,7 @@ if sys.platform == "win32":
                     lpAttributeList={"handle_list": [standard_input, incoming, outgoing, output]},
                 )
                 process, thread, pid, _ = _winapi.CreateProcess(
-                    _interpreter(),
+                    interpreter(),
                     subprocess.list2cmdline(self._command(spec, incoming, outgoing)),
                     None,
                     None,
@@ -89,7 +90,7 @@ if sys.platform == "win32":
                     # Without a console: one of its own, even unseen, is one more process, and under Wine that process
                     # inherits the channel and keeps it open when the child has closed it.
                     _CREATE_SUSPENDED | subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
-                    dict(spec.environment) | _virtual_environment(),
+                    dict(spec.environment) | virtual_environment(),
                     str(spec.folder),
                     startup,
                 )
@@ -232,14 +233,3 @@ if sys.platform == "win32":
         limits["BasicLimitInformation"]["LimitFlags"] = win32job.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
         win32job.SetInformationJobObject(job, win32job.JobObjectExtendedLimitInformation, limits)
         return job
-
-    def _interpreter() -> str:
-        """The interpreter itself: a virtual environment's python.exe is a launcher that would start it as its child."""
-        return str(getattr(sys, "_base_executable", sys.executable))
-
-    def _virtual_environment() -> dict[str, str]:
-        """What the launcher would have said to the interpreter.
-
-        Source: CPython, Lib/multiprocessing/popen_spawn_win32.py, does the same.
-        """
-        return {} if _interpreter() == sys.executable else {"__PYVENV_LAUNCHER__": sys.executable}
