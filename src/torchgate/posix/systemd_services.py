@@ -70,7 +70,7 @@ if sys.platform != "win32":
             """Stop it, and take its file away."""
             unit = self._unit(name)
             self._shown(name)
-            if not unit.is_file() or MARK not in unit.read_text("utf-8", "replace"):
+            if not unit.is_file() or MARK not in unit.read_text(encoding="utf-8", errors="replace"):
                 raise ServiceProblem(f"{name}: {unit} was not written by us. Take that service away as it was made")
             self.stop(name, timeout_s)
             self._systemctl("disable", f"{name}.service")
