@@ -40,7 +40,7 @@ def declare(service: Commands) -> None:
 
 
 def _declare_host(service: Commands) -> None:
-    host = command(service, "host", later("service_app", "host"), "be the service: what Windows starts, and nobody else")
+    host = command(service, "host", later("service_app", "host"), "be the service: Windows starts it, and nobody else")
     of_project(host)
     host.add_argument("--name", required=True, help="of the service")
     host.add_argument("--log-folder", type=Path, required=True, metavar="DIR", help="for what it has to say")

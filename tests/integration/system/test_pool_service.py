@@ -69,7 +69,7 @@ if sys.platform == "win32" or IS_SYSTEMD:
             assert main(["service", "stop", "--name", NAME]) == 0
             assert services().status(NAME).state == "stopped"
             assert double(gate, project.keys["ada"], 20) == -503
-        gone, left = psutil.wait_procs(workers, GONE_S)
+        _, left = psutil.wait_procs(workers, GONE_S)
         assert not left, "its workers end with it"
         assert len(list((state / "audit").glob("*.jsonl"))) == 1, "its audit chain is in its own folder"
         if sys.platform == "win32":
