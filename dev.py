@@ -52,8 +52,8 @@ HEARTBEAT_S = 10.0
 APT_PACKAGES = (
     "acl", "apache2", "attr", "chromium", "curl", "gcc", "krb5-user", "ldap-utils", "ldb-tools",
     "libapache2-mod-auth-gssapi", "libapache2-mod-auth-openidc", "libc6-dev", "libkrb5-dev", "nginx-light",
-    "python3-samba", "samba", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "user-mode-linux",
-    "winbind",
+    "python3-samba", "samba", "samba-ad-provision", "samba-dsdb-modules", "samba-vfs-modules", "systemd",
+    "user-mode-linux", "winbind",
 )  # fmt: skip
 """Programs that the tests run for themselves, on ports of their own: front doors, a domain controller, a browser."""
 

@@ -41,6 +41,8 @@ for target in sysinit basic network shutdown multi-user; do
 done
 printf '[Unit]\\nDefaultDependencies=no\\nWants=the-command.service\\n' >default.target
 printf '[Unit]\\nDefaultDependencies=no\\n[Service]\\nType=oneshot\\nExecStart={script}\\n' >the-command.service
+mkdir service.d
+printf '[Service]\\nStandardOutput=append:%s\\nStandardError=inherit\\n' {services} >service.d/output.conf
 exec /lib/systemd/systemd
 """
 _SYSTEMD_SCRIPT = """#!/bin/sh
@@ -54,7 +56,7 @@ exec systemctl poweroff --force --force
 
 
 class Ran(msgspec.Struct, frozen=True):
-    """What a command in there said, both streams together."""
+    """What a command in there said, both streams together; then what services said, if there were any."""
 
     code: int
     output: str
@@ -83,8 +85,8 @@ def _booted(texts: Mapping[str, str], command: Sequence[str], folder: Path, scra
     program = shutil.which(PROGRAM)
     if program is None or sys.platform != "linux":
         pytest.skip(f"needs user-mode Linux: there is no {PROGRAM}")
-    init, script, output, code = (scratch / name for name in ("init", "script", "output", "code"))
-    places = {"folder": folder, "output": output, "code": code, "script": script}
+    init, script, output, code, services = (scratch / name for name in ("init", "script", "output", "code", "services"))
+    places = {"folder": folder, "output": output, "code": code, "script": script, "services": services}
     quoted = {name: shlex.quote(str(path)) for name, path in places.items()}
     for path, text in texts.items():
         (scratch / path).write_text(text.format(command=shlex.join(command), **quoted), encoding="utf-8")
@@ -98,4 +100,5 @@ def _booted(texts: Mapping[str, str], command: Sequence[str], folder: Path, scra
     )
     if not code.exists():
         raise RuntimeError(f"user-mode Linux ended without an answer: {kernel.stdout[-2000:]!r} {kernel.stderr!r}")
-    return Ran(int(code.read_text(encoding="ascii")), output.read_text(encoding="utf-8", errors="replace"))
+    said = [one.read_text(encoding="utf-8", errors="replace") for one in (output, services) if one.exists()]
+    return Ran(int(code.read_text(encoding="ascii")), "\n".join(said))

@@ -125,7 +125,7 @@ if sys.platform != "win32":
         def _systemctl(self, *arguments: str, timeout_s: float = _SYSTEMCTL_S) -> ProgramAnswer:
             answer = self._run(arguments, timeout_s)
             if answer.code:
-                said = " ".join(answer.output.split()) or f"exit code {answer.code}"
+                said = " ".join(answer.output.split()).rstrip(".") or f"exit code {answer.code}"
                 raise ServiceProblem(f"systemctl {arguments[0]}: {said}")
             return answer
 
