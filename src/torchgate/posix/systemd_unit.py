@@ -31,6 +31,9 @@ _HARDENING = (
 """Not PrivateDevices, DevicePolicy and ProtectClock, which take GPUs away; not MemoryDenyWriteExecute, because PyTorch
 compiles; not ProtectControlGroups, because workers have groups of their own."""
 
+_SHARED_TMP = ("PrivateTmp=no", "ReadWritePaths=/tmp /var/tmp")
+"""Workers start in a temporary folder, whoever else is in it."""
+
 _OWN_PLACES = {"/var/lib": "StateDirectory", "/run": "RuntimeDirectory"}
 """Below these systemd makes folders itself, for the service's account."""
 
@@ -67,7 +70,7 @@ def unit_text(spec: ServiceSpec) -> str:
         "LimitNOFILE=65536",
         "",
         *_places(spec),
-        f"PrivateTmp={'no' if _is_temporary(spec) else 'yes'}",
+        *(_SHARED_TMP if _is_temporary(spec) else ("PrivateTmp=yes",)),
         *_HARDENING,
         "",
         "[Install]",
