@@ -35,7 +35,8 @@ def front_door_of(
     identity = settings.identity
     neighbours = DoorNeighbours(
         tokens=windows_tokens() if identity.windows.enabled else None,
-        windows_paths=MarkedPaths(identity.windows.paths),
+        windows_paths=MarkedPaths(identity.windows.marked_paths),
+        windows_prefix=identity.windows.prefix or "",
         certificate_paths=CertificatePaths(identity.certificate_paths if identity.certificates else ()),
         accepts_secret=None if name is None else secrets.get(name).accepts,
     )
@@ -56,7 +57,7 @@ def front_door_setting_checks(settings: TorchgateSettings) -> Iterator[Finding]:
         yield Finding("error", f"there is no secret {name!r} in [secrets]. {hint}", setting="gate.proxy.secret")
     windows = settings.identity.windows
     if windows.enabled:
-        yield from windows_setting_checks(settings.gate, MarkedPaths(windows.paths))
+        yield from windows_setting_checks(settings.gate, MarkedPaths(windows.marked_paths))
 
 
 def front_door_checks(settings: TorchgateSettings, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -64,7 +65,7 @@ def front_door_checks(settings: TorchgateSettings, environment: Mapping[str, str
     yield from front_door_setting_checks(settings)
     windows, declaration = settings.identity.windows, FRONT_DOORS[settings.gate.front_door]
     blocked = client_tokens_blocked(declaration, environment) if windows.enabled else None
-    use = WindowsUse(windows.enabled, MarkedPaths(windows.paths), blocked)
+    use = WindowsUse(windows.enabled, MarkedPaths(windows.marked_paths), blocked)
     yield from door_start_checks(settings.gate, environment, use)
 
 

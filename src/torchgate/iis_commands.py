@@ -154,7 +154,7 @@ def facts_of(settings: TorchgateSettings) -> ServerFacts:
     return ServerFacts(
         front_door=gate.front_door,
         takes_windows=windows.enabled,
-        windows_paths=windows.paths,
+        windows_paths=windows.marked_paths,
         takes_bearer=bool(identity.oidc or identity.api_keys or identity.api_keys_file.is_file()),
         max_body_bytes=gate.max_body_bytes,
         max_timeout_s=gate.max_timeout_s,

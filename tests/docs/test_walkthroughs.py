@@ -92,3 +92,16 @@ def test_the_first_tutorial_works_as_written(reader: Reader):
     assert "9" in reader.said("predict postage --as clerk")
     assert "default deny" in reader.said("policy explain")
     assert "403" in reader.said("audit tail")
+
+
+def test_the_tutorial_about_iis_works_as_written_up_to_the_server(reader: Reader):
+    """Settings that pass, a rule that lets its colleague in, a configuration that our linter has nothing against."""
+    for block in blocks(REPOSITORY / "docs" / "tutorials" / "behind-iis.md"):
+        reader.follow(block)
+    assert "0 errors" in reader.said("check shop")
+    assert "allowed" in reader.said("policy explain --config shop")
+    assert "0 errors, 0 warnings" in reader.said("iis lint")
+    assert {file.name for file in (reader.folder / "shop" / "iis").iterdir()} == {
+        "web.config",
+        "applicationHost.part.config",
+    }

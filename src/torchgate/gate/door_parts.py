@@ -33,12 +33,14 @@ class DoorNeighbours(msgspec.Struct, frozen=True):
     Args:
         tokens: reads Windows tokens; None where they are not enabled.
         windows_paths: where IIS lets nobody pass who is not Windows-authenticated.
+        windows_prefix: below which the whole server stands a second time for Windows callers; empty: nowhere.
         certificate_paths: where a client's certificate counts as its credential.
         accepts_secret: tells the values of the proxy's shared secret; None: there is none.
     """
 
     tokens: WindowsTokens | None = None
     windows_paths: MarkedPaths = MarkedPaths()
+    windows_prefix: str = ""
     certificate_paths: CertificatePaths = CertificatePaths(())
     accepts_secret: Accepts | None = None
 
@@ -58,6 +60,7 @@ def front_door_parts(settings: GateSettings, environment: Mapping[str, str], nei
         proof=_proof(declaration, settings, environment, neighbours),
         carrier=_carrier(declaration, settings.proxy, neighbours),
         base_path=base_path(declaration, environment),
+        windows_prefix=_mounted_at(neighbours.windows_prefix),
         address_header=_lower(address) or b"",
         certificate_paths=neighbours.certificate_paths,
         trusted=frozenset(name.lower().encode("ascii") for name in trusted),
@@ -82,6 +85,10 @@ def effective_bind(settings: GateSettings, environment: Mapping[str, str]) -> st
 def base_path(declaration: FrontDoorDeclaration, environment: Mapping[str, str]) -> bytes:
     """Where IIS has mounted us, in lower case and without a slash at the end."""
     path = environment.get(declaration.path_variable, "") if declaration.path_variable else ""
+    return _mounted_at(path)
+
+
+def _mounted_at(path: str) -> bytes:
     inner = path.strip("/").encode("utf-8").lower()
     return b"/" + inner if inner else b""
 

@@ -53,6 +53,7 @@ class DoorParts(msgspec.Struct, frozen=True):
         proof: tells whether it sent a request.
         carrier: reads what it carries.
         base_path: where IIS has mounted us, without a slash at the end; empty: at the root.
+        windows_prefix: below which the whole server stands a second time for Windows callers, in lower case; or empty.
         address_header: to which the front door itself appends the address of its client, in lower case; empty: none.
         certificate_paths: where a client's certificate counts as its credential.
         trusted: further header names that are believed, in lower case.
@@ -61,6 +62,7 @@ class DoorParts(msgspec.Struct, frozen=True):
     proof: Proof = OwnSocket()
     carrier: Carrier = CarriesNothing()
     base_path: bytes = b""
+    windows_prefix: bytes = b""
     address_header: bytes = b""
     certificate_paths: CertificatePaths = CertificatePaths(())
     trusted: frozenset[bytes] = frozenset()
@@ -139,6 +141,8 @@ class FrontDoor:
                     return _STOP
             if self._has_carrier:
                 carried = parts.carrier.take(request)
+                if parts.windows_prefix:
+                    _strip_base(request, parts.windows_prefix)
             self._examine(request)
         except TorchgateError as problem:
             return Entry(carried, problem)

@@ -23,6 +23,7 @@ from torchgate.access.settings import (
     RolesSettings,
     SecretsSettings,
 )
+from torchgate.access.windows_settings import WindowsSettings
 from torchgate.contract.decision import Action, ModelRef, Resource
 from torchgate.contract.errors import RejectedCredential
 from torchgate.contract.findings import Finding
@@ -378,3 +379,20 @@ tenants = ["{TENANT}"]
     assert "count already for the issuer 'many'" in mistakes(many + one)["identity.oidc.1.issuer"]
     assert "count already for the issuer 'one'" in mistakes(one + many)["identity.oidc.1.issuer"]
     assert "is there already" in mistakes(one + one.replace("one", "two"))["identity.oidc.1.issuer"]
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        ({"prefix": "/win"}, "enabled is not true"),
+        ({"enabled": True, "prefix": "/"}, 'paths = \\["/"\\]'),
+        ({"enabled": True, "prefix": "win"}, "pattern"),
+    ],
+)
+def test_a_prefix_for_windows_callers_is_a_path_of_an_enabled_door(windows: dict[str, object], said: str):
+    with pytest.raises(ValueError, match=said):
+        WindowsSettings.model_validate(windows)
+
+
+def test_the_prefix_is_marked_with_the_other_paths():
+    assert WindowsSettings(enabled=True, paths=("/admin",), prefix="/win").marked_paths == ("/admin", "/win")

@@ -137,7 +137,13 @@ STOP = (b"ms-aspnetcore-event", b"shutdown")
 ALICE = TokenFacts(ALICE_SID)
 
 
-def ancm(handles: OpenHandles | None = None, *, base_path: bytes = b"", paths: tuple[str, ...] = ("/v2",)) -> FrontDoor:
+def ancm(
+    handles: OpenHandles | None = None,
+    *,
+    base_path: bytes = b"",
+    prefix: bytes = b"",
+    paths: tuple[str, ...] = ("/v2",),
+) -> FrontDoor:
     """ASP.NET Core Module before us, with /v2 for Windows alone."""
     tokens = handles if handles is not None else OpenHandles(tokens={0x4B8: ALICE})
     carrier = IisCarrier(HANDLE[0], tokens, MarkedPaths(paths), closes_elsewhere=True, has_certificates=True)
@@ -145,6 +151,7 @@ def ancm(handles: OpenHandles | None = None, *, base_path: bytes = b"", paths: t
         PairingProof("the-token"),
         carrier,
         base_path=base_path,
+        windows_prefix=prefix,
         address_header=b"x-forwarded-for",
         certificate_paths=CertificatePaths(["/v2/models/plant"]),
     )
@@ -332,6 +339,35 @@ def test_the_path_starts_where_iis_mounted_us(sent: bytes, seen: bytes) -> None:
 def test_a_marked_path_is_below_the_path_where_iis_mounted_us() -> None:
     request = door_request(HOST, PAIRING, HANDLE, path=b"/Models/V2/x")
     assert entered(ancm(base_path=b"/models"), request).carried.windows == ALICE
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen", "is_believed"),
+    [
+        (b"/win/v2/models", b"/v2/models", True),
+        (b"/WIN/v2/models", b"/v2/models", True),
+        (b"/win", b"/", True),
+        (b"/v2/models", b"/v2/models", False),
+        (b"/winx/v2/models", b"/winx/v2/models", False),
+        (b"//win/v2/models", b"//win/v2/models", False),
+    ],
+)
+@pytest.mark.identity_case(
+    "windows", "a token's handle, at the prefix for Windows or beside it", "believed below it alone"
+)
+def test_windows_callers_have_the_whole_server_below_a_prefix(sent: bytes, seen: bytes, is_believed: bool) -> None:
+    """IIS asks for Windows there and nowhere else; whoever names a handle elsewhere is not believed."""
+    handles = OpenHandles(tokens={0x4B8: ALICE})
+    request = door_request(HOST, PAIRING, HANDLE, path=sent)
+    entry = entered(ancm(handles, prefix=b"/win", paths=("/win",)), request)
+    assert (request.raw_path, entry.carried.windows == ALICE) == (seen, is_believed)
+    assert handles.closed == [0x4B8]
+
+
+def test_a_prefix_is_below_the_path_where_iis_mounted_us() -> None:
+    request = door_request(HOST, PAIRING, HANDLE, path=b"/models/win/v2")
+    entry = entered(ancm(base_path=b"/models", prefix=b"/win", paths=("/win",)), request)
+    assert (request.raw_path, entry.carried.windows) == (b"/v2", ALICE)
 
 
 def test_names_that_a_proxy_was_given_have_no_twins() -> None:
