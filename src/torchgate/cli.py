@@ -22,6 +22,7 @@ from torchgate.terminal import fail, say, use_safe_encoding
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    _fill_standard_descriptors()
     use_safe_encoding()
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
@@ -37,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, AttributeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _fill_standard_descriptors() -> None:
+    """Before anything else is opened; a socket that listens early is, too."""
+    if sys.platform != "win32":
+        from torchgate.posix.standard_descriptors import fill_standard_descriptors  # it exists on this system alone
+
+        fill_standard_descriptors()
 
 
 def _take(parsed: argparse.Namespace, rest: list[str]) -> bool:

@@ -45,6 +45,7 @@ from torchgate.hosting import Hosting
 from torchgate.kerberos_places import kerberos_acceptor
 from torchgate.life_cycle import LifeCycle
 from torchgate.own_tls import OwnTls
+from torchgate.patient_output import patient_output
 from torchgate.policy_reload import Access, Build, PolicyReload
 from torchgate.project import RunningServer, announce_server, withdraw_server, withdraw_tokens, write_tokens
 from torchgate.secret_places import kept_secrets, private_files
@@ -56,7 +57,7 @@ from torchgate.telemetry.metrics import Metrics
 from torchgate.telemetry.request_log import RequestLog
 from torchgate.telemetry.signing_key import open_signer
 from torchgate.terminal import fail, note, say
-from torchgate.windows_here import windows_accounts
+from torchgate.windows_here import console_events, windows_accounts
 
 _log = logging.getLogger("torchgate.app")
 _PIPE_NAME = "pool"
@@ -80,10 +81,11 @@ def run_command(path: Path, flags: Sequence[str], main: Main, port: EarlyPort | 
 
     Process: the main thread.
     """
-    if sys.platform != "win32":
-        from torchgate.posix.standard_descriptors import fill_standard_descriptors  # it exists on this system alone
+    with patient_output():
+        return _run_command(path, flags, main, port)
 
-        fill_standard_descriptors()
+
+def _run_command(path: Path, flags: Sequence[str], main: Main, port: EarlyPort | None) -> int:
     configuration = read_configuration(path, os.environ, flags)
     findings = list(start_mistakes(configuration, os.environ, has_door=port is not None))
     if port is not None:
@@ -97,7 +99,8 @@ def run_command(path: Path, flags: Sequence[str], main: Main, port: EarlyPort | 
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             stop = StopSignals(runner.get_loop())
             stop.install()
-            runner.run(main(configuration, configuration.settings, Hosting(stop, port or EarlyPort({}))))
+            with console_events(stop.ask_from_anywhere):
+                runner.run(main(configuration, configuration.settings, Hosting(stop, port or EarlyPort({}))))
     except CannotStart as error:
         return fail(str(error))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from types import FrameType
@@ -38,6 +39,11 @@ class StopSignals:
     def ask(self) -> None:
         """Stop as after a first signal; asked again, nothing more. Only on the loop's own thread."""
         self._stop.set()
+
+    def ask_from_anywhere(self) -> None:
+        """As `ask`, from any thread; nothing where the loop has ended."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop.set)
 
     def _receive(self, _number: int, _frame: FrameType | None) -> None:
         self._received += 1

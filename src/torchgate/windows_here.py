@@ -1,8 +1,10 @@
-"""What this system has for the Protocols of Windows tokens and accounts; nothing where it is not Windows."""
+"""What this system has of what only Windows has: tokens, accounts, console events; nothing where it is another."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from torchgate.contract.windows_tokens import WindowsAccounts, WindowsTokens
 
@@ -27,3 +29,22 @@ def windows_tokens() -> WindowsTokens | None:
 
         return WindowsTokenReader()
     return None
+
+
+@contextmanager
+def console_events(on_stop: Callable[[], None]) -> Iterator[None]:
+    """For the block, a console that closes and a shutdown ask to stop, and nobody's log-off does.
+
+    Args:
+        on_stop: called on any thread.
+    """
+    if sys.platform == "win32":
+        from torchgate.windows.console_events import ConsoleEvents  # here: it exists on this system alone
+
+        events = ConsoleEvents(on_stop)
+        try:
+            yield
+        finally:
+            events.close()
+    else:
+        yield

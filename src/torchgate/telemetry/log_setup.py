@@ -70,6 +70,8 @@ def set_up_logging(settings: TelemetrySettings, stream: TextIO | io.TextIOBase |
         stream: where to; None: stderr.
     """
     target = stream if stream is not None else sys.stderr
+    if getattr(target, "leads_nowhere", False):
+        target = None  # what a server has in the place of a stderr that it lacks: lines need not be formatted for it
     handler: logging.Handler = logging.NullHandler() if target is None else logging.StreamHandler(target)
     is_human = settings.log_format == "human" or (
         settings.log_format == "auto" and target is not None and target.isatty()
