@@ -99,8 +99,10 @@ def _run_command(path: Path, flags: Sequence[str], main: Main, port: EarlyPort |
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             stop = StopSignals(runner.get_loop())
             stop.install()
+            hosting = Hosting(stop, port or EarlyPort({}))
+            hosting.warn_of_job()
             with console_events(stop.ask_from_anywhere):
-                runner.run(main(configuration, configuration.settings, Hosting(stop, port or EarlyPort({}))))
+                runner.run(main(configuration, configuration.settings, hosting))
     except CannotStart as error:
         return fail(str(error))
     return 0

@@ -7,7 +7,10 @@ import asyncio
 import msgspec
 
 from torchgate.gate.early_port import EarlyPort
+from torchgate.gate.job_check import job_check
 from torchgate.stop_signals import StopSignals
+from torchgate.terminal import note
+from torchgate.windows_here import has_launcher, processes_in_our_job
 
 _SEEN_S = 1.0
 """In which a module that looks every 250 ms has surely looked."""
@@ -25,6 +28,12 @@ class Hosting(msgspec.Struct, frozen=True):
 
     stop: StopSignals
     port: EarlyPort
+
+    def warn_of_job(self) -> None:
+        """Say beforehand why IIS's module will not accept this server, where that can be seen."""
+        if self.port.is_open and has_launcher():
+            for finding in job_check(processes_in_our_job()):
+                note(str(finding))
 
     async def module_has_looked(self) -> None:
         """Return when workers may be started: IIS's module has looked whose the port is, if there is one.

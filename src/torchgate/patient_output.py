@@ -152,12 +152,21 @@ def _chunks(parts: Iterable[str], coding: str) -> Iterator[bytes]:
     yield chunk
 
 
+def _raw_end(stream: TextIO | None) -> Raw | None:
+    """The unbuffered end; with PYTHONUNBUFFERED a standard stream has nothing else."""
+    buffer = getattr(stream, "buffer", None)
+    if isinstance(buffer, io.RawIOBase):
+        return buffer
+    raw = getattr(buffer, "raw", None)
+    return raw if isinstance(raw, io.RawIOBase) else None
+
+
 @contextmanager
 def patient_output() -> Iterator[None]:
     """Stdout and stderr of this process, patient for the block; where there are none, streams that lead nowhere."""
     with ExitStack() as back:
         for stream, redirect in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
-            raw = getattr(getattr(stream, "buffer", None), "raw", None)
+            raw = _raw_end(stream)
             if stream is not None and raw is None:
                 continue  # somebody has put a stream of their own there, which is in memory
             with suppress(OSError, ValueError, AttributeError):

@@ -48,3 +48,17 @@ def console_events(on_stop: Callable[[], None]) -> Iterator[None]:
             events.close()
     else:
         yield
+
+
+def processes_in_our_job() -> int | None:
+    """How many processes the job holds that we run in; None where there is no job, or nobody tells."""
+    if sys.platform == "win32":
+        from torchgate.windows.job_members import count_in_our_job  # here: it exists on this system alone
+
+        return count_in_our_job()
+    return None
+
+
+def has_launcher() -> bool:
+    """Whether a virtual environment's python.exe was started, which on Windows starts the interpreter as its child."""
+    return sys.platform == "win32" and getattr(sys, "_base_executable", sys.executable) != sys.executable

@@ -131,10 +131,13 @@ def test_a_stream_in_memory_is_left_alone(monkeypatch: pytest.MonkeyPatch):
         assert sys.stdout is ours
 
 
-def test_a_real_pipe_is_replaced_and_given_back(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("is_buffered", [True, False])
+def test_a_real_pipe_is_replaced_and_given_back(monkeypatch: pytest.MonkeyPatch, is_buffered: bool):
+    """With PYTHONUNBUFFERED, which behind IIS is usual, there is no buffer."""
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb") as read_end:
-        with os.fdopen(writer, "w", encoding="utf-8") as ours:
+        end = os.fdopen(writer, "wb") if is_buffered else os.fdopen(writer, "wb", buffering=0)
+        with io.TextIOWrapper(end, encoding="utf-8", write_through=not is_buffered) as ours:  # type: ignore[type-var]
             monkeypatch.setattr(sys, "stdout", ours)
             with patient_output():
                 assert sys.stdout is not ours
