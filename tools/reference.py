@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
+from tools.doctor_page import doctor_page
 from tools.identity_cases import IdentityCase, identity_cases
 
 import torchgate
@@ -380,6 +381,7 @@ def _text(parts: list[str]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "commands.md": commands_page,
+    "doctor.md": lambda: doctor_page(NOTE),
     "errors.md": errors_page,
     "identity-cases.md": identity_cases_page,
     "routes.md": routes_page,

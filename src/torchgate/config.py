@@ -203,6 +203,14 @@ def file_digest(path: Path) -> bytes:
         return str(error.errno).encode("ascii")
 
 
+def without_secrets(text: str) -> str:
+    """A text for people: from the first thing on that looks like a secret, nothing of it is left."""
+    for name, look in _SECRET_LOOKS:
+        if found := look.search(text):
+            text = f"{text[: found.start()]}(here is {name}; the rest is not shown)"
+    return text
+
+
 def explain(configuration: Configuration) -> Iterator[Explained]:
     """Every setting with its value, where it came from, and its default."""
     if configuration.settings is not None:

@@ -185,11 +185,11 @@ def _plan(parsed: argparse.Namespace, configuration: Configuration, settings: To
         project,
         parsed.folder or str(PureWindowsPath(project, "iis")),
         "gate" if parsed.gate else "serve",
-        {name: str(caches / folder) for name, folder in _CACHES.items()},
+        {name: str(caches / folder) for name, folder in CACHES.items()},
     )
 
 
-_CACHES = {
+CACHES = {
     "HF_HOME": "huggingface",
     "MPLCONFIGDIR": "matplotlib",
     "NUMBA_CACHE_DIR": "numba",

@@ -54,7 +54,7 @@ def secrets_status(parsed: argparse.Namespace) -> int:
             note(str(finding))
         return 1
     sources = secret_sources(settings.secrets, secret_places(configuration.file.parent))
-    examined = asyncio.run(_examine(sources, settings.secret_refresh))
+    examined = asyncio.run(examine_secrets(sources, settings.secret_refresh))
     if parsed.json:
         say(json.dumps([msgspec.to_builtins(one) for one in examined], indent=2))
     else:
@@ -90,7 +90,10 @@ def protect_secret(parsed: argparse.Namespace) -> int:
     return 0
 
 
-async def _examine(sources: Mapping[str, SecretSource], settings: SecretRefreshSettings) -> tuple[ExaminedSecret, ...]:
+async def examine_secrets(
+    sources: Mapping[str, SecretSource], settings: SecretRefreshSettings
+) -> tuple[ExaminedSecret, ...]:
+    """Read every secret now, as the account that runs this."""
     found = await asyncio.gather(*(_read(name, source, settings.timeout_s) for name, source in sources.items()))
     return tuple(
         _examined(name, source, one, settings) for (name, source), one in zip(sources.items(), found, strict=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import http.client
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -54,6 +56,12 @@ class Downloader:
         self._total_timeout_s = total_timeout_s
         self._context: ssl.SSLContext | None = None
         self._is_busy = False
+        self._skew_s: float | None = None
+
+    @property
+    def skew_s(self) -> float | None:
+        """Seconds that the server's clock was ahead of ours when it last answered; None where it has not said."""
+        return self._skew_s
 
     async def fetch(self, url: str, content_types: tuple[str, ...], posted: Posted | None = None) -> bytes:
         """The document at a URL.
@@ -90,6 +98,7 @@ class Downloader:
                 failure = f"{type(error).__name__} from {url}"
             except Exception as error:  # noqa: BLE001 - a thread's surprise must reach the one who waits
                 failure = f"unexpected {type(error).__name__} from {url}"
+            self._skew_s = self._skew_s if download.skew_s is None else download.skew_s
             self._is_busy = False
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                 loop.call_soon_threadsafe(settle, body, failure)
@@ -123,6 +132,7 @@ class _Download:
         self._content_types = content_types
         self._posted = posted
         self._socket: socket.socket | None = None
+        self.skew_s: float | None = None
 
     def run(self, context: ssl.SSLContext | None) -> bytes:
         scheme, host, port = origin(self._url)
@@ -145,6 +155,7 @@ class _Download:
                 headers |= {"Authorization": f"Bearer {posted.token}"} if posted.token else {}
                 connection.request("POST", target, posted.body, headers)
             with connection.getresponse() as response:
+                self.skew_s = skew_s(response.headers.get("Date", ""), time.time())
                 return self._body(response)
 
     def abort(self) -> None:
@@ -169,3 +180,17 @@ class _Download:
         if response.length:  # http.client ends quietly where the connection does
             raise KeysUnreadable(f"an answer cut short from {self._url}")
         return body
+
+
+def skew_s(date: str, now: float) -> float | None:
+    """Seconds that the writer of a Date header is ahead of us, to half a second; None where it is no date.
+
+    Args:
+        date: as RFC 9110 section 5.6.7 has it, cut to whole seconds.
+        now: Unix seconds here.
+    """
+    try:
+        said = email.utils.parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return said.timestamp() + 0.5 - now

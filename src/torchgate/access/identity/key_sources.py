@@ -42,6 +42,11 @@ class IssuerKeySource:
         self._settings = settings
         self._downloader = Downloader(settings.ca_file)
 
+    @property
+    def skew_s(self) -> float | None:
+        """Seconds that the issuer's clock was ahead of ours when it last answered; None where it has not said."""
+        return self._downloader.skew_s
+
     async def fetch(self) -> bytes:
         """The key set. Discovery is read each time: where the keys are may change, and it is one small document."""
         jwks_uri = self._settings.jwks_uri or await self._discovered()

@@ -1,0 +1,32 @@
+"""The command: examine, print, and say by the exit code whether anything is red."""
+
+from __future__ import annotations
+
+import argparse
+
+from torchgate import __version__
+from torchgate.doctor.checks import CHECKS
+from torchgate.doctor.examine import examine
+from torchgate.doctor.report import human_lines, json_text, report_of, verdict_line
+from torchgate.doctor.world import world_here
+from torchgate.terminal import fail, say
+
+
+def doctor(parsed: argparse.Namespace) -> int:
+    """Examine this installation as the account that runs this; 1 where anything is red."""
+    areas = list(dict.fromkeys(check.area for check in CHECKS))
+    if unknown := [area for area in parsed.area if area not in areas]:
+        return fail(f"there is no area {unknown[0]!r}; there are {', '.join(areas)}.")
+    checks = [check for check in CHECKS if not parsed.area or check.area in parsed.area]
+    world = world_here(parsed.project, parsed.set, version=__version__)
+    report = report_of(examine(checks, world), world)
+    text = json_text(report) if parsed.json else "\n".join(human_lines(report, is_whole=parsed.all))
+    if parsed.out is None:
+        say(text)
+    else:
+        try:
+            parsed.out.write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            return fail(f"{parsed.out} can't be written: {error.strerror or error}.")
+        say(f"wrote {parsed.out}: {verdict_line(report)}")
+    return 0 if report.passed else 1
