@@ -156,6 +156,7 @@ def facts_of(settings: TorchgateSettings) -> ServerFacts:
         takes_windows=windows.enabled,
         windows_paths=windows.marked_paths,
         takes_bearer=bool(identity.oidc or identity.api_keys or identity.api_keys_file.is_file()),
+        certificate_paths=identity.certificate_paths if identity.certificates else (),
         max_body_bytes=gate.max_body_bytes,
         max_timeout_s=gate.max_timeout_s,
         max_header_bytes=gate.max_header_bytes,

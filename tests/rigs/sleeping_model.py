@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SLOW_MS = 1500
+"""From here on the model says that it has begun."""
+_BEGAN = b"BEGAN"
 
 SETTINGS = """
 format = "class"
@@ -41,6 +49,8 @@ class Sleeping(torchgate.Model):
 
     def predict(self, batch):
         slept = batch.inputs["milliseconds"]
+        if int(slept.max()) >= {slow_ms}:
+            print("BEGAN", flush=True)
         time.sleep(int(slept.max()) / 1000)
         return {{"slept": slept, "process": torch.full_like(slept, os.getpid())}}
 '''
@@ -54,7 +64,7 @@ def sleeping(load_s: float = 0.0) -> dict[str, tuple[str, str]]:
     Args:
         load_s: how long it takes to load, beside torch.
     """
-    return {"sleeping": (SETTINGS, CODE.format(load_s=load_s))}
+    return {"sleeping": (SETTINGS, CODE.format(load_s=load_s, slow_ms=SLOW_MS))}
 
 
 def question(milliseconds: int = 0) -> bytes:
@@ -66,3 +76,17 @@ def question(milliseconds: int = 0) -> bytes:
 def process_of(body: bytes) -> int:
     """Which process gave an answer."""
     return next(int(one["data"][0]) for one in json.loads(body)["outputs"] if one["name"] == "process")
+
+
+@contextmanager
+def begun(log: Path) -> Iterator[None]:
+    """Returns from its block when the model has begun another slow run.
+
+    Args:
+        log: what the server or pool that has the model prints to.
+    """
+    before, give_up_at = log.read_bytes().count(_BEGAN), time.monotonic() + 60
+    yield
+    while log.read_bytes().count(_BEGAN) == before:
+        assert time.monotonic() < give_up_at, "the model did not begin"
+        time.sleep(0.02)

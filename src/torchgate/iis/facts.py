@@ -34,6 +34,7 @@ class ServerFacts(msgspec.Struct, frozen=True):
         takes_windows: whether callers may be Windows accounts that IIS has authenticated.
         windows_paths: below the application, `/` for all of it; where IIS must authenticate Windows accounts alone.
         takes_bearer: whether callers may come with bearer tokens or API keys, which IIS must let pass.
+        certificate_paths: below the application; where a client's certificate counts, so that IIS must ask for it.
         max_body_bytes: of one request.
         max_timeout_s: the longest that one request may take.
         max_header_bytes: of one request.
@@ -47,6 +48,7 @@ class ServerFacts(msgspec.Struct, frozen=True):
     takes_windows: bool = False
     windows_paths: tuple[str, ...] = ()
     takes_bearer: bool = True
+    certificate_paths: tuple[str, ...] = ()
     max_body_bytes: int = 64 << 20
     max_timeout_s: float = 300.0
     max_header_bytes: int = 64 << 10

@@ -14,6 +14,9 @@ from torchgate.iis.xml_document import Element
 from torchgate.iis.xml_text import element, xml_text
 
 LOG_FIELD = "x-request-id"
+_ASKED = "Ssl,SslNegotiateCert"
+"""IIS asks clients for a certificate, and takes none for an answer, too."""
+_NOT_ASKED = "Ssl"
 
 _COMMENT = """Written by `torchgate iis render` from torchgate.toml: what applicationHost.config needs
 for this application.
@@ -65,11 +68,23 @@ def locations(plan: Plan) -> Iterator[Element]:
     if plan.facts.front_door in {"httpplatform", "httpplatform-1.2"}:
         variables = element("allowedServerVariables", element("add", name=TOKEN_VARIABLE))
         yield _location(plan.location, element("rewrite", variables))
-    yield _location(plan.location, _security(is_windows=plan.layout == "windows"))
+    certificates = _certificate_paths(plan)
+    is_asked = "" in certificates
+    yield _location(plan.location, _security(_ASKED if is_asked else "", is_windows=plan.layout == "windows"))
     if plan.layout == "split":
-        for path in plan.facts.windows_paths:
-            yield _location(f"{plan.location}/{path.strip('/')}", _security(is_windows=True))
-    yield _location(f"{plan.location}/{WARM_UP_PATH}", _security(is_windows=False, is_local=True))
+        for path in (one.strip("/") for one in plan.facts.windows_paths):
+            # Who comes by Windows has one proof already; two of them would be refused.
+            flags = _ASKED if path in certificates else _NOT_ASKED if is_asked else ""
+            yield _location(f"{plan.location}/{path}", _security(flags, is_windows=True))
+            certificates.discard(path)
+    for path in sorted(certificates - {""}):
+        yield _location(f"{plan.location}/{path}", element("security", element("access", sslFlags=_ASKED)))
+    yield _location(f"{plan.location}/{WARM_UP_PATH}", _warm_up_security())
+
+
+def _certificate_paths(plan: Plan) -> set[str]:
+    """Of the modules, ASP.NET Core Module alone hands certificates on."""
+    return {path.strip("/") for path in plan.facts.certificate_paths} if plan.facts.front_door == "ancm" else set()
 
 
 def _site(plan: Plan) -> Element:
@@ -90,22 +105,28 @@ def _site(plan: Plan) -> Element:
     )
 
 
-def _security(*, is_windows: bool, is_local: bool = False) -> Element:
-    authentication = element(
-        "authentication",
-        element("anonymousAuthentication", enabled=not is_windows),
-        element("basicAuthentication", enabled=False),
-        element("windowsAuthentication", enabled=is_windows),
-    )
-    if not is_local:
-        return element("security", authentication)
-    # IIS's own warm-up comes from this machine, by plain http.
+def _security(ssl_flags: str, *, is_windows: bool) -> Element:
+    access = [element("access", sslFlags=ssl_flags)] if ssl_flags else []
+    return element("security", *access, _authentication(is_windows=is_windows))
+
+
+def _warm_up_security() -> Element:
+    """IIS's own request comes from this machine, by plain http, and has no credential."""
     addresses = [element("add", ipAddress=address, allowed=True) for address in ("127.0.0.1", "::1")]
     return element(
         "security",
         element("access", sslFlags="None"),
-        authentication,
+        _authentication(is_windows=False),
         element("ipSecurity", *addresses, allowUnlisted=False),
+    )
+
+
+def _authentication(*, is_windows: bool) -> Element:
+    return element(
+        "authentication",
+        element("anonymousAuthentication", enabled=not is_windows),
+        element("basicAuthentication", enabled=False),
+        element("windowsAuthentication", enabled=is_windows),
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from tests.rigs.iis_module.variants import VARIANTS, Variant
@@ -25,12 +26,19 @@ class ConfigurationRefused(Exception):
 
 @dataclass(frozen=True)
 class Access:
-    """Who may come, at one place."""
+    """Who may come, at one place.
+
+    Args:
+        anonymous, windows, basic: kinds of authentication.
+        addresses: that are allowed; None: all.
+        ssl_flags: in lower case; `ssl` keeps plain http out, `sslnegotiatecert` asks for a client's certificate.
+    """
 
     anonymous: bool = True
     windows: bool = False
     basic: bool = False
     addresses: frozenset[str] | None = None
+    ssl_flags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Application:
         max_content_bytes: of a request.
         hidden_segments: of a path, in lower case: 404.8.
         blanked: header names that a rewrite rule empties, in lower case.
-        access: by path below the application, in lower case; "" is all of it.
+        access: what a place says of it, by path below the application, in lower case; "" is all of it.
     """
 
     folder: Path
@@ -72,14 +80,16 @@ class Application:
     max_content_bytes: int
     hidden_segments: frozenset[str] = _HIDDEN
     blanked: frozenset[str] = frozenset()
-    access: Mapping[str, Access] = field(default_factory=dict)
+    access: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def access_at(self, path: str) -> Access:
-        """Who may come at a path below the application; the nearest place that says anything wins."""
-        sought = path.strip("/").lower()
-        while sought and sought not in self.access:
-            sought = sought.rpartition("/")[0]
-        return self.access.get(sought, Access())
+        """Who may come at a path below the application; of each thing the nearest place that says it wins."""
+        segments = [one for one in path.lower().split("/") if one]
+        places = ("/".join(segments[:count]) for count in range(len(segments) + 1))
+        said: dict[str, Any] = {}
+        for place in places:
+            said |= self.access.get(place, {})
+        return Access(**said)
 
 
 def read_application(folder: Path, door: str | None = None) -> Application:
@@ -200,21 +210,23 @@ def _blanked(server: ElementTree.Element, host: ElementTree.Element, location: s
             yield name.removeprefix("HTTP_").replace("_", "-").lower()
 
 
-def _access(host: ElementTree.Element, location: str) -> dict[str, Access]:
-    found: dict[str, Access] = {}
+def _access(host: ElementTree.Element, location: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     for place in host.iterfind("location"):
         path = place.get("path", "").lower()
         security = place.find("system.webServer/security")
         if security is None or not f"{path}/".startswith(f"{location.lower()}/"):
             continue
-        enabled = {
-            kind: one is not None and _is_true(one.get("enabled"))
-            for kind in ("anonymous", "windows", "basic")
-            for one in (security.find(f"authentication/{kind}Authentication"),)
-        }
-        addresses = security.find("ipSecurity")
-        is_open = addresses is None or _is_true(addresses.get("allowUnlisted"), default=True)
-        listed = () if addresses is None else addresses.iterfind("add")
-        allowed = frozenset(one.get("ipAddress", "") for one in listed if _is_true(one.get("allowed")))
-        found[path[len(location) :].strip("/")] = Access(**enabled, addresses=None if is_open else allowed)
+        found[path[len(location) :].strip("/")] = dict(_said(security))
     return found
+
+
+def _said(security: ElementTree.Element) -> Iterator[tuple[str, Any]]:
+    for kind in ("anonymous", "windows", "basic"):
+        if (one := security.find(f"authentication/{kind}Authentication")) is not None:
+            yield kind, _is_true(one.get("enabled"))
+    if (access := security.find("access")) is not None:
+        yield "ssl_flags", frozenset(flag.strip().lower() for flag in access.get("sslFlags", "None").split(","))
+    if (addresses := security.find("ipSecurity")) is not None:
+        listed = (one.get("ipAddress", "") for one in addresses.iterfind("add") if _is_true(one.get("allowed")))
+        yield "addresses", None if _is_true(addresses.get("allowUnlisted"), default=True) else frozenset(listed)

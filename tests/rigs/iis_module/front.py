@@ -17,6 +17,9 @@ from tests.rigs.iis_module.header_rules import Caller, Headers, answer_headers, 
 from tests.rigs.iis_module.worker_process import ModuleFailed, WorkerProcess
 
 CLIENT_ADDRESS = "Rig-Client-Address"
+CLIENT_CERTIFICATE = "Rig-Client-Certificate"
+TLS = "Rig-Tls"
+_OF_THE_RIG = frozenset({CLIENT_ADDRESS, CLIENT_CERTIFICATE, TLS})
 _SCHEME = "negotiate "
 _CHALLENGES = (("WWW-Authenticate", "Negotiate"), ("WWW-Authenticate", "NTLM"))
 
@@ -134,7 +137,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _received(self) -> Received:
         self._has_begun = False
         application = self.site.application
-        headers = [(name, value) for name, value in self.headers.items() if name != CLIENT_ADDRESS]
+        headers = [(name, value) for name, value in self.headers.items() if name not in _OF_THE_RIG]
         length = int(self.headers.get("Content-Length", "0"))
         if length > application.max_content_bytes:
             raise Refused("413.1", ("Connection", "close"))
@@ -144,8 +147,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if any(segment in application.hidden_segments for segment in path.lower().split("/")):
             raise Refused("404.8")
         address = self.headers.get(CLIENT_ADDRESS, self.client_address[0])
-        user = self._user(application.access_at(path), address)
-        caller = Caller(address, self.client_address[1], user)
+        access = application.access_at(path)
+        user = self._user(access, address)
+        caller = Caller(address, self.client_address[1], user, self._certificate(access), TLS in self.headers)
         return Received(self.command, self.path, headers, caller, self._blocks(length))
 
     def _user(self, access: Access, address: str) -> str | None:
@@ -157,6 +161,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if access.windows and sent.lower().startswith(_SCHEME):
             return sent[len(_SCHEME) :].strip()
         raise Refused("401.2", *_CHALLENGES)
+
+    def _certificate(self, access: Access) -> str | None:
+        """The client's, where it is asked for one."""
+        if "ssl" in access.ssl_flags and TLS not in self.headers:
+            raise Refused("403.4")
+        return self.headers.get(CLIENT_CERTIFICATE) if "sslnegotiatecert" in access.ssl_flags else None
 
     def _blocks(self, length: int) -> Iterator[bytes]:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":

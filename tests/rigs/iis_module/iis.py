@@ -4,7 +4,8 @@
         answer = iis.ask("GET", "/whoami", user="ann")     # or any HTTP client, at iis.url
         iis.recycle()
 
-A client says by `Authorization: Negotiate NAME` whom the domain would name, and by Rig-Client-Address where from.
+A client says by `Authorization: Negotiate NAME` whom the domain would name, by Rig-Client-Address where from, and by
+Rig-Tls that it has come by TLS, with Rig-Client-Certificate (base64 DER) where it is asked for one.
 """
 
 from __future__ import annotations

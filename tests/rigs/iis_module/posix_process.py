@@ -90,6 +90,12 @@ class PosixProcess:
                 self._output += line.decode("utf-8", "replace")
 
 
+def listens(port: int) -> bool:
+    """Whether the system's table says that somebody listens on a port of 127.0.0.1; nothing connects to ask."""
+    sought = f" 0100007F:{port:04X} 00000000:0000 0A "
+    return sought in Path("/proc/net/tcp").read_text(encoding="ascii")
+
+
 def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ What Wine lacks: Ctrl+Break to another process, and who owns a listening port.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,10 +42,15 @@ class WindowsProcess:
             | win32con.CREATE_NEW_PROCESS_GROUP
             | win32con.CREATE_UNICODE_ENVIRONMENT
         )
-        self._process, thread, self.pid, _ = win32process.CreateProcess(
-            None, f'"{program}" {arguments}', None, None, True, flags, dict(environment), str(folder), startup
-        )
-        writer.Close()
+        line = f'"{program}" {arguments}'
+        try:
+            self._process, thread, self.pid, _ = win32process.CreateProcess(
+                None, line, None, None, True, flags, dict(environment), str(folder), startup
+            )
+        except pywintypes.error as error:
+            raise OSError(f"{line}: {error.strerror}") from None
+        finally:
+            writer.Close()
         self._job = _job()
         win32job.AssignProcessToJobObject(self._job, self._process)
         win32process.ResumeThread(thread)
@@ -97,6 +103,13 @@ class WindowsProcess:
                     self._output += data.decode("utf-8", "replace")
         except pywintypes.error:  # the last writer is gone
             return
+
+
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port of 127.0.0.1; by connecting, because Wine's table is not to be relied on."""
+    with socket.socket() as probe:
+        probe.settimeout(0.25)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _job() -> object:

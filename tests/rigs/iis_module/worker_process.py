@@ -23,8 +23,10 @@ from tests.rigs.iis_module.variants import PAIRING_HEADER
 
 if sys.platform == "win32":
     from tests.rigs.iis_module.windows_process import WindowsProcess as StartedProcess
+    from tests.rigs.iis_module.windows_process import listens
 else:
     from tests.rigs.iis_module.posix_process import PosixProcess as StartedProcess
+    from tests.rigs.iis_module.posix_process import listens
 
 _POLL_S = 0.25
 _MINUTE_S = 60.0
@@ -139,12 +141,13 @@ class WorkerProcess:
             if self.process is not None and self._backend is not None:
                 if not self.process.has_ended():
                     return self.process, self._backend
-                self._found_dead(self.process)
+                self._found_dead(self.process, self._backend)
             return self._start()
 
-    def _found_dead(self, process: StartedProcess) -> None:
+    def _found_dead(self, process: StartedProcess, backend: Backend) -> None:
         self.log.append((1000, f"it has ended by itself: {process.output()}"))
         process.kill()
+        backend.close()
         self._rapid_fails.add()
 
     def _start(self) -> tuple[StartedProcess, Backend]:
@@ -152,7 +155,12 @@ class WorkerProcess:
             if self._rapid_fails.are_too_many():
                 self.log.append((1003, "too many ends within a minute"))
                 raise ModuleFailed("502.5", "it is not started again within this minute")
-            process, port = self._launched()
+            try:
+                process, port = self._launched()
+            except OSError as error:
+                self._rapid_fails.add()
+                self.log.append((1000, f"it can't be started: {error}"))
+                continue
             self.process, self.port = process, port
             if self._listens(process, port):
                 self._backend = Backend(port, self.application.request_timeout_s)
@@ -175,10 +183,8 @@ class WorkerProcess:
     def _listens(self, process: StartedProcess, port: int) -> bool:
         give_up_at = time.monotonic() + self.application.startup_limit_s
         while time.monotonic() < give_up_at and not process.has_ended():
-            with socket.socket() as probe:
-                probe.settimeout(_POLL_S)
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return True
+            if listens(port):
+                return True
             process.wait(_POLL_S)
         return False
 

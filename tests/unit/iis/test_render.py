@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torchgate.iis.config_schema import read_schemas
@@ -40,6 +40,9 @@ FACTS = st.builds(
     front_door=st.sampled_from(["ancm", "httpplatform", "httpplatform-1.2", "fastcgi"]),
     takes_windows=st.booleans(),
     takes_bearer=st.booleans(),
+    certificate_paths=st.lists(st.sampled_from(["/", "/win", "/v2/Models", "/mtls"]), max_size=2, unique=True).map(
+        tuple
+    ),
     windows_paths=st.lists(st.sampled_from(["/win", "/v2/Models", "/über/pfad", "/"]), max_size=2, unique=True).map(
         tuple
     ),
@@ -68,6 +71,7 @@ def test_iis_reads_every_file_that_is_rendered(refused: Callable[[str], list[str
         assert refused(text) == []
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # plans are large
 @given(plan=PLANS)
 def test_the_linter_finds_nothing_wrong_with_what_is_rendered(tmp_path_factory: pytest.TempPathFactory, plan: Plan):
     folder = tmp_path_factory.getbasetemp()

@@ -1,0 +1,19 @@
+"""One warm pool for all gates that IIS starts here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.rigs.iis_project import running_pool, write_project
+from tests.rigs.sleeping_model import sleeping
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The models' process, in a folder of its own: gates name it in `[pool] folder`."""
+    folder = tmp_path_factory.mktemp("iis") / "pöol"
+    write_project(folder, sleeping(), "direct")
+    with running_pool(folder):
+        yield folder

@@ -1,0 +1,60 @@
+"""A gate behind the stand-in for IIS, and who may ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.rigs.iis_module.iis import Answer, Iis
+from tests.rigs.keyed_project import KeyedProject
+from tests.rigs.sleeping_model import INFER, process_of, question
+
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass
+class Behind:
+    """A gate behind one of IIS's modules."""
+
+    door: str
+    project: KeyedProject
+    iis: Iis
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether the module proves itself, and asks its process to end."""
+        return self.iis.application.variant.has_pairing
+
+    @property
+    def pid(self) -> int:
+        """Of the process that the module has started."""
+        assert self.iis.worker.process is not None
+        return self.iis.worker.process.pid
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        *,
+        user: str | None = None,
+    ) -> Answer:
+        """As ann, by her key; or as a Windows user."""
+        own = {} if user is not None else {"X-API-Key": self.project.keys["ann"]}
+        return self.iis.ask(method, path, {**own, **(headers or {})}, body, user=user)
+
+    def infer(self, milliseconds: int = 0, headers: Mapping[str, str] | None = None) -> Answer:
+        """A run of the model."""
+        return self.ask("POST", INFER, {**JSON, **(headers or {})}, question(milliseconds))
+
+    def model(self) -> int:
+        """The process that answers for the model, with a warm one's answer."""
+        answer = self.infer()
+        assert answer.status == 200, (answer, self.iis.output())
+        return process_of(answer.body)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Audit events of requests."""
+        return [event for event in self.project.audit_events() if event.get("class_uid") == 6003]
