@@ -15,6 +15,7 @@ from torchgate.contract.programs import Programs
 from torchgate.iis.config_schema import Sections, read_schemas
 from torchgate.iis.conversion import read_wfastcgi
 from torchgate.iis.facts import ServerFacts
+from torchgate.iis.fast_cgi import HANDLER
 from torchgate.iis.host_config import host_config
 from torchgate.iis.install import Installer, InstallFailed, Journal, command_line, steps
 from torchgate.iis.lint import lint
@@ -187,6 +188,7 @@ def _plan(parsed: argparse.Namespace, configuration: Configuration, settings: To
         parsed.folder or str(PureWindowsPath(project, "iis")),
         "gate" if parsed.gate else "serve",
         {name: str(caches / folder) for name, folder in CACHES.items()},
+        parsed.wsgi_handler or HANDLER,
     )
 
 

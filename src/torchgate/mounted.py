@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import get_args
 
 from torchgate.composition import CannotStart
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.contract.errors import TorchgateError
+from torchgate.gate.asgi import GateApp
+from torchgate.gate.guarded_wsgi import FlaskApplication, GuardedWsgi, WsgiApplication, note_problem
 from torchgate.gate.mounted import AsgiApplication, Guard, OpenGate, secret_headers
 from torchgate.gate.public_paths import PublicPaths
 from torchgate.mounted_engine import EngineKind, mounted_gate
-from torchgate.start_checks import listener_mistakes, start_mistakes
+from torchgate.start_checks import listener_mistakes, start_mistakes, wsgi_mistakes
+from torchgate.wsgi_process import GateProcess, OpenedGate
 
 
 class Gate:
@@ -64,6 +68,26 @@ class Gate:
         """
         return Guard(app, lambda: self._opened, self.started, self._public, passes_credentials=self._passes_credentials)
 
+    def guard_wsgi(self, app: WsgiApplication) -> WsgiApplication:
+        """The same for a WSGI application; the gate opens with the first call. Its routes use `blocking_caller`.
+
+        Args:
+            app: yours: Flask's `app.wsgi_app`, Django's, any WSGI application.
+        """
+        guarded = GuardedWsgi(app, self._public, passes_credentials=self._passes_credentials)
+        return GateProcess(self._read_for_wsgi, os.environ, guarded=guarded)
+
+    def guard_flask(self, app: FlaskApplication) -> None:
+        """The gate around a Flask application, which stays what your server calls.
+
+        What its routes are refused they answer as the gate does, where they do not catch it themselves.
+
+        Args:
+            app: yours.
+        """
+        app.register_error_handler(TorchgateError, note_problem)
+        app.wsgi_app = self.guard_wsgi(app.wsgi_app)
+
     @asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """The gate, started for the block. What `guard` gives does this by itself where the server sends it lifespan
@@ -83,6 +107,21 @@ class Gate:
                 yield
             finally:
                 self._opened = None
+
+    def _read_for_wsgi(self, environment: Mapping[str, str]) -> OpenedGate:
+        configuration = read_configuration(self._project.absolute(), environment, self._settings)
+        settings = configuration.settings
+        findings = (*start_mistakes(configuration, environment), *wsgi_mistakes(configuration))
+        if findings or settings is None:
+            raise CannotStart("\n".join(("it does not start with these mistakes:", *map(str, findings))))
+
+        @asynccontextmanager
+        async def gate() -> AsyncIterator[GateApp]:
+            # Nobody can ask such a process to end by a request: none of its front doors does.
+            async with mounted_gate(configuration, settings, self._engine, lambda: None) as opened:
+                yield opened.composed.app
+
+        return OpenedGate(gate, settings.gate.drain_s)
 
     def _read(self) -> tuple[Configuration, TorchgateSettings]:
         configuration = read_configuration(self._project.absolute(), os.environ, self._settings)

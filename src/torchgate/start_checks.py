@@ -10,7 +10,7 @@ from torchgate.development import development_checks
 from torchgate.engine.quota_checks import quota_checks
 from torchgate.front_door_setup import front_door_checks, front_door_setting_checks
 from torchgate.gate.checks import checks as gate_checks
-from torchgate.gate.door_checks import caller_checks, listener_checks
+from torchgate.gate.door_checks import caller_checks, listener_checks, wsgi_checks
 from torchgate.secret_places import secret_checks
 
 
@@ -46,3 +46,9 @@ def caller_mistakes(configuration: Configuration) -> Iterator[Finding]:
     """What keeps a gate from being called by a WSGI server."""
     if configuration.settings is not None:
         yield from map(configuration.locate, caller_checks(configuration.settings.gate))
+
+
+def wsgi_mistakes(configuration: Configuration) -> Iterator[Finding]:
+    """What keeps a gate from standing around a WSGI application."""
+    if configuration.settings is not None:
+        yield from map(configuration.locate, wsgi_checks(configuration.settings.gate))

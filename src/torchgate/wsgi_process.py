@@ -10,14 +10,16 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple
 
 from torchgate.composition import CannotStart, loop_factory
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.errors import Unavailable
 from torchgate.gate.asgi import GateApp
+from torchgate.gate.calling_thread import CallingThread
+from torchgate.gate.guarded_wsgi import GuardedWsgi, Pieces, WsgiVisit
 from torchgate.gate.http_message import HttpResponse
 from torchgate.gate.problems import internal_response, problem_response
 from torchgate.gate.wsgi import Environ, StartsResponse, give_answer, read_call, wsgi_body
@@ -58,6 +60,7 @@ class GateProcess:
         read: is asked at the first call what to open; raises CannotStart.
         environment: of the process, read at the first call: wfastcgi fills it from web.config after it has started.
         clock: seconds, monotonic.
+        guarded: the user's application behind the gate; None: the gate is all there is.
 
     Thread: any number may call.
     """
@@ -67,10 +70,12 @@ class GateProcess:
         read: Callable[[Mapping[str, str]], OpenedGate],
         environment: Mapping[str, str],
         clock: Clock = monotonic_s,
+        guarded: GuardedWsgi | None = None,
     ) -> None:
         self._read = read
         self._environment = environment
         self._clock = clock
+        self._guarded = guarded
         self._opening = threading.Lock()
         self._running: _Running | None = None
         self._failed_at: float | None = None
@@ -78,13 +83,31 @@ class GateProcess:
         self._calls = 0
         self._calls_change = threading.Condition()
 
-    def __call__(self, environ: Environ, start_response: StartsResponse) -> list[bytes]:
+    def __call__(self, environ: Environ, start_response: StartsResponse) -> Iterable[bytes]:
         """Answer one call (PEP 3333)."""
-        method = str(environ.get("REQUEST_METHOD", ""))
-        with self._under_way():
+        self._enter()
+        visit: WsgiVisit | None = None
+        try:
             running = self._opened()
-            response = _unavailable() if running is None else _answered(running, environ)
-        return give_answer(response, method, start_response)
+            thread = CallingThread()
+            if running is not None and self._guarded is not None:
+                visit = WsgiVisit(self._guarded, environ, thread)
+            response = _unavailable() if running is None else _answered(running, environ, thread, visit)
+        except BaseException:
+            self._leave()
+            raise
+        if visit is None or visit.left is None:
+            if visit is not None:
+                visit.finish()
+            self._leave()
+            return give_answer(response, str(environ.get("REQUEST_METHOD", "")), start_response)
+        pieces = Pieces(visit, self._leave)
+        try:
+            start_response(*visit.left)
+        except BaseException:
+            pieces.close()
+            raise
+        return pieces
 
     def close(self) -> None:
         """Let calls that run end, write what is left of the audit trail, leave the pool. Safe to call twice."""
@@ -98,16 +121,14 @@ class GateProcess:
         if not running.thread.stop(_CLOSE_S):
             _log.error("This gate did not close within %g s.", _CLOSE_S)
 
-    @contextmanager
-    def _under_way(self) -> Iterator[None]:
+    def _enter(self) -> None:
         with self._calls_change:
             self._calls += 1
-        try:
-            yield
-        finally:
-            with self._calls_change:
-                self._calls -= 1
-                self._calls_change.notify_all()
+
+    def _leave(self) -> None:
+        with self._calls_change:
+            self._calls -= 1
+            self._calls_change.notify_all()
 
     def _opened(self) -> _Running | None:
         """The gate, opened where it is not yet; None where it can't be now."""
@@ -138,15 +159,17 @@ class GateProcess:
             _log.exception("The gate does not start.", exc_info=error)
 
 
-def _answered(running: _Running, environ: Environ) -> HttpResponse:
-    """The gate's answer; this thread reads the body meanwhile, where there is anything to read."""
-    body = wsgi_body(environ)
+def _answered(running: _Running, environ: Environ, thread: CallingThread, visit: WsgiVisit | None) -> HttpResponse:
+    """The gate's answer, or the beginning of the application's; this thread does meanwhile what only it may."""
+    request = read_call(environ, wsgi_body(environ, thread))
     try:
-        answer = running.thread.submit(running.app.answer(read_call(environ, body)))
+        answer = running.thread.submit(running.app.answer(request, visit))
     except RuntimeError:
         return _unavailable()
-    answer.add_done_callback(lambda _: body.end())
-    body.serve()
+    answer.add_done_callback(lambda _: thread.end())
+    thread.serve()
+    if visit is not None and visit.left is not None:
+        return HttpResponse(200, b"", [])  # has left: this says nothing
     try:
         return answer.result()
     except (asyncio.CancelledError, concurrent.futures.CancelledError):

@@ -60,4 +60,7 @@ def _of_plan(command: argparse.ArgumentParser) -> None:
     command.add_argument("--python", metavar="FILE", help="python.exe on that server (this one)")
     command.add_argument("--project-path", metavar="DIR", help="the project's folder on that server (as here)")
     command.add_argument("--folder", metavar="DIR", help="the application's own folder there (iis in the project)")
+    command.add_argument(
+        "--wsgi-handler", metavar="NAME", help="of your own application behind wfastcgi, e.g. app.app; else Torchgate"
+    )
     command.add_argument("--gate", action="store_true", help="IIS starts `gate`; `pool` runs apart, e.g. as a service")

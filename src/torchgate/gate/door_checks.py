@@ -25,6 +25,12 @@ _LEFT_BEHIND: Mapping[str, tuple[FrontDoorName, str]] = {
 """Variable → the front door that its module is, and the module's name; the first that is there decides."""
 
 
+_HEADERS_COUNT = frozenset(
+    door.name for door in FRONT_DOORS.values() if door.proof not in {"own socket", "inherited pipe", "none"}
+)
+"""Front doors whose proof is in a request's headers."""
+
+
 class WindowsUse(msgspec.Struct, frozen=True):
     """How Windows tokens are to be believed.
 
@@ -107,6 +113,22 @@ def caller_checks(settings: GateSettings) -> Iterator[Finding]:
             f"torchgate.wsgi.application is called by a WSGI server, and the front door is {settings.front_door!r}.",
             setting=_DOOR,
             remedy='Set gate.front_door = "fastcgi", or start `torchgate gate` behind the other one.',
+        )
+
+
+def wsgi_checks(settings: GateSettings) -> Iterator[Finding]:
+    """What keeps a gate from standing around a WSGI application: proofs and users that come by headers.
+
+    WSGI makes one variable of headers that differ in dashes and underscores alone, so that a client could add to what
+    a proxy or a module of IIS has written.
+    """
+    if settings.front_door in _HEADERS_COUNT:
+        yield Finding(
+            "error",
+            f"behind {settings.front_door!r} a request is proven by its headers, and WSGI mixes those of the client "
+            "with those of its front door.",
+            setting=_DOOR,
+            remedy='Use "fastcgi" (wfastcgi) or "direct", or guard an ASGI application.',
         )
 
 

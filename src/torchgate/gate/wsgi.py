@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import io
-import queue
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from torchgate.contract.errors import Cancelled
+from torchgate.gate.calling_thread import CallingThread
 from torchgate.gate.cgi import cgi_headers
 from torchgate.gate.http_message import HttpRequest, HttpResponse
 
@@ -56,23 +54,22 @@ class StaysThere:
 
 
 class WsgiBody:
-    """The body of one call, read by the thread that called, because only that one may wait for the server.
+    """The body of one call.
 
     Args:
         stream: `wsgi.input`; None where no body can be told from the connection's next bytes.
         length: bytes of the body; None: until the stream ends.
-
-    Thread: `read` on the event loop, `serve` on the server's thread, `end` anywhere.
+        thread: reads it, where that may mean to wait.
     """
 
-    __slots__ = ("_asked", "_left", "_stream", "is_complete", "is_here")
+    __slots__ = ("_left", "_stream", "_thread", "is_complete", "is_here")
 
-    def __init__(self, stream: InputStream | None, length: int | None) -> None:
+    def __init__(self, stream: InputStream | None, length: int | None, thread: CallingThread) -> None:
         self._stream = stream
         self._left = length
+        self._thread = thread
         self.is_complete = stream is None or length == 0
         self.is_here = isinstance(stream, io.BytesIO)  # as wfastcgi has it: all in memory before it calls
-        self._asked: queue.SimpleQueue[asyncio.Future[bytes] | None] = queue.SimpleQueue()
 
     async def read(self) -> bytes:
         """Some of it.
@@ -80,12 +77,10 @@ class WsgiBody:
         Raises:
             Cancelled: it ended too early, or the server can't read it: its client went away.
         """
-        if self.is_here:
-            piece = self._next()
-        else:
-            asked: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-            self._asked.put(asked)
-            piece = await asked
+        try:
+            piece = self._next() if self.is_here else await self._thread.run(self._next)
+        except Exception as error:  # noqa: BLE001 - servers raise what they like, and mean the client's end
+            raise Cancelled("The client went away before its body was read.", detail=type(error).__name__) from None
         if self._left is None:
             self.is_complete = not piece
             return piece
@@ -95,20 +90,6 @@ class WsgiBody:
         self.is_complete = self._left <= 0
         return piece
 
-    def serve(self) -> None:
-        """Read what is asked for, until `end`."""
-        while (asked := self._asked.get()) is not None:
-            try:
-                piece = self._next()
-            except Exception:  # noqa: BLE001 - servers raise what they like, and it is the client's end that they mean
-                piece = b""
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody asks any more
-                asked.get_loop().call_soon_threadsafe(_settle, asked, piece)
-
-    def end(self) -> None:
-        """Nothing more will be asked for."""
-        self._asked.put(None)
-
     def _next(self) -> bytes:
         if self._stream is None:
             return b""
@@ -117,22 +98,20 @@ class WsgiBody:
         return self._stream.read(_READ_BYTES if self._left is None else min(_READ_BYTES, self._left))
 
 
-def _settle(asked: asyncio.Future[bytes], piece: bytes) -> None:
-    if not asked.done():
-        asked.set_result(piece)
-
-
-def wsgi_body(environ: Environ) -> WsgiBody:
+def wsgi_body(environ: Environ, thread: CallingThread) -> WsgiBody:
     """The body of a call.
+
+    Args:
+        thread: that made the call.
 
     A server that takes chunks apart itself says how long they are together, or that its stream ends where they do.
     """
     stream: InputStream | None = environ.get("wsgi.input")
     length = environ.get("CONTENT_LENGTH") or ""
     if length.isascii() and length.isdigit():
-        return WsgiBody(stream, int(length))
+        return WsgiBody(stream, int(length), thread)
     ends = bool(environ.get("wsgi.input_terminated")) or isinstance(stream, io.BytesIO)
-    return WsgiBody(stream if ends and "HTTP_TRANSFER_ENCODING" in environ else None, None)
+    return WsgiBody(stream if ends and "HTTP_TRANSFER_ENCODING" in environ else None, None, thread)
 
 
 def read_call(environ: Environ, body: WsgiBody) -> HttpRequest:
@@ -152,17 +131,22 @@ def read_call(environ: Environ, body: WsgiBody) -> HttpRequest:
     )
 
 
-def _raw_path(environ: Environ) -> bytes:
-    """The path below where we are mounted, escaped anew: the server has decoded it once, and nobody must do so twice.
+def split_path(environ: Environ) -> tuple[str, str]:
+    """Where IIS has mounted us, and the path below, as the server has decoded it.
 
     IIS gives the whole path, and says in a variable of its own where the application begins
-    (`/LM/W3SVC/1/ROOT/models`); it compares paths in any case.
+    (`/LM/W3SVC/1/ROOT/models`); it compares paths in any case. Other servers have taken it off already.
     """
     path: str = environ.get("PATH_INFO", "")
     base = environ.get("APPL_MD_PATH", "").partition("/ROOT")[2].rstrip("/") if not environ.get("SCRIPT_NAME") else ""
     if base and path[: len(base)].lower() == base.lower() and path[len(base) : len(base) + 1] in {"", "/"}:
-        path = path[len(base) :]
-    return quote(path.encode("latin-1", "replace"), safe=_PLAIN).encode("ascii") or b"/"
+        return path[: len(base)], path[len(base) :]
+    return "", path
+
+
+def _raw_path(environ: Environ) -> bytes:
+    """The path below, escaped anew: the server has decoded it once, and nobody must do so twice."""
+    return quote(split_path(environ)[1].encode("latin-1", "replace"), safe=_PLAIN).encode("ascii") or b"/"
 
 
 def give_answer(response: HttpResponse, method: str, start_response: StartsResponse) -> list[bytes]:

@@ -53,10 +53,12 @@ def script_processor(python: str) -> str:
 def settings(plan: Plan) -> Element:
     """What wfastcgi puts into the environment. It watches no files: IIS itself ends it when web.config changes."""
     values = {
-        "WSGI_HANDLER": HANDLER,
+        "WSGI_HANDLER": plan.wsgi_handler,
         "TORCHGATE_PROJECT": plan.project,
         "WSGI_RESTART_FILE_REGEX": "",
     }
+    if plan.wsgi_handler != HANDLER:
+        values["PYTHONPATH"] = plan.project
     return element("appSettings", *(element("add", key=key, value=value) for key, value in values.items()))
 
 

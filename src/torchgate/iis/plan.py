@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
         folder: path of the application's own folder there, which holds web.config alone: never the project, whose
             state and settings no mistake of a handler may serve.
         command: `serve`, or `gate` where the models run apart.
+        wsgi_handler: what wfastcgi calls: Torchgate itself, or an application in the project that it guards.
         environment: of the pool; values are plain settings or references, never secrets.
     """
 
@@ -43,6 +44,7 @@ class Plan(msgspec.Struct, frozen=True):
     folder: str
     command: Literal["serve", "gate"] = "serve"
     environment: Mapping[str, str] = MappingProxyType({})
+    wsgi_handler: str = "torchgate.wsgi.application"
 
     @property
     def layout(self) -> Layout:

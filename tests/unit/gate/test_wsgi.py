@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.rigs.wsgi_call import Answered, SlowInput, environ
 
 from torchgate.contract.errors import Cancelled, InvalidRequest
+from torchgate.gate.calling_thread import CallingThread
 from torchgate.gate.http_message import HttpResponse
 from torchgate.gate.request_path import decode_path
 from torchgate.gate.wsgi import WsgiBody, give_answer, read_call, wsgi_body
@@ -20,7 +21,7 @@ ROOT = "/LM/W3SVC/1/ROOT"
 
 def raw_path(path: str, **more: str) -> bytes:
     variables = environ(path, **more)
-    return read_call(variables, wsgi_body(variables)).raw_path
+    return read_call(variables, wsgi_body(variables, CallingThread())).raw_path
 
 
 @given(st.text(st.characters(max_codepoint=0x7E, min_codepoint=0x20, exclude_characters="%\\"), min_size=1))
@@ -60,7 +61,7 @@ def test_a_server_that_has_taken_the_applications_path_off_is_believed():
 
 def test_variables_that_come_from_headers_are_told_apart_from_the_servers_own():
     variables = environ("/v2", REMOTE_USER="CORP\\a", HTTP_REMOTE_USER="CORP\\b", HTTP_X_API_KEY="k")
-    request = read_call(variables, wsgi_body(variables))
+    request = read_call(variables, wsgi_body(variables, CallingThread()))
     assert request.variables is not None
     assert request.variables["REMOTE_USER"] == "CORP\\a"
     assert not any(name.startswith(("HTTP_", "wsgi.")) for name in request.variables)
@@ -72,13 +73,18 @@ def test_variables_that_come_from_headers_are_told_apart_from_the_servers_own():
 def test_a_length_that_is_told_twice_counts_once_unless_the_two_differ(told: str, values: tuple[bytes, ...]):
     """IIS gives it as a variable of its own and among the headers; two lengths are a smuggler's."""
     variables = environ("/v2", body=b"abc", HTTP_CONTENT_LENGTH=told)
-    request = read_call(variables, wsgi_body(variables))
+    request = read_call(variables, wsgi_body(variables, CallingThread()))
     assert sorted(request.headers.values(b"content-length")) == list(values)
 
 
-async def read_through(body: WsgiBody) -> bytes:
+def body_of(variables: dict[str, Any]) -> tuple[WsgiBody, CallingThread]:
+    calling = CallingThread()
+    return wsgi_body(variables, calling), calling
+
+
+async def read_through(body: WsgiBody, calling: CallingThread) -> bytes:
     """All of a body, its server's thread beside us."""
-    thread = threading.Thread(target=body.serve)
+    thread = threading.Thread(target=calling.serve)
     thread.start()
     try:
         pieces = []
@@ -86,15 +92,15 @@ async def read_through(body: WsgiBody) -> bytes:
             pieces.append(await body.read())
         return b"".join(pieces)
     finally:
-        body.end()
+        calling.end()
         thread.join()
 
 
 async def test_a_body_in_memory_is_read_at_once_and_no_further_than_its_length():
     variables = environ("/", body=b"0123456789", CONTENT_LENGTH="4")
-    body = wsgi_body(variables)
+    body, calling = body_of(variables)
     assert body.is_here
-    assert await read_through(body) == b"0123"
+    assert await read_through(body, calling) == b"0123"
 
 
 async def test_a_body_that_comes_is_read_by_the_servers_own_thread_and_no_further_than_its_length():
@@ -105,10 +111,9 @@ async def test_a_body_that_comes_is_read_by_the_servers_own_thread_and_no_furthe
             readers.add(threading.current_thread())
             return super().read(size)
 
-    body = wsgi_body(environ("/", stream=Watched(b"01", b"2345678"), CONTENT_LENGTH="6"))
+    body, calling = body_of(environ("/", stream=Watched(b"01", b"2345678"), CONTENT_LENGTH="6"))
     assert not body.is_here
-    assert await read_through(body) == b"012345"
-    assert asyncio.get_running_loop() is not None
+    assert await read_through(body, calling) == b"012345"
     assert threading.current_thread() not in readers
     assert len(readers) == 1
 
@@ -116,30 +121,30 @@ async def test_a_body_that_comes_is_read_by_the_servers_own_thread_and_no_furthe
 @pytest.mark.parametrize("pieces", [(b"01",), (b"01", ConnectionResetError()), (OSError("gone"),), ()])
 async def test_a_body_that_ends_too_early_is_a_client_that_went(pieces: tuple[bytes | Exception, ...]):
     with pytest.raises(Cancelled):
-        await read_through(wsgi_body(environ("/", stream=SlowInput(*pieces), CONTENT_LENGTH="6")))
+        await read_through(*body_of(environ("/", stream=SlowInput(*pieces), CONTENT_LENGTH="6")))
 
 
 async def test_a_body_in_memory_that_is_too_short_is_a_client_that_went():
     with pytest.raises(Cancelled):
-        await read_through(wsgi_body(environ("/", body=b"01", CONTENT_LENGTH="6")))
+        await read_through(*body_of(environ("/", body=b"01", CONTENT_LENGTH="6")))
 
 
 @pytest.mark.parametrize(("ends", "seen"), [(True, b"012345"), (False, b"")])
 async def test_chunks_are_read_to_their_end_where_the_server_says_that_there_is_one(ends: bool, seen: bytes):
     """Elsewhere the next bytes may be another request's."""
     chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": ends}
-    assert await read_through(wsgi_body(environ("/", stream=SlowInput(b"012", b"345"), **chunked))) == seen
+    assert await read_through(*body_of(environ("/", stream=SlowInput(b"012", b"345"), **chunked))) == seen
 
 
 async def test_a_call_without_a_body_has_none_whatever_its_stream_holds():
-    body = wsgi_body(environ("/", stream=SlowInput(b"another request")))
+    body, calling = body_of(environ("/", stream=SlowInput(b"another request")))
     assert body.is_complete
-    assert await read_through(body) == b""
+    assert await read_through(body, calling) == b""
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "\u0661", "1_0"])
 def test_a_length_that_is_none_reads_nothing(length: str):
-    assert wsgi_body(environ("/", stream=SlowInput(b"x"), CONTENT_LENGTH=length)).is_complete
+    assert body_of(environ("/", stream=SlowInput(b"x"), CONTENT_LENGTH=length))[0].is_complete
 
 
 def test_an_answer_is_as_wsgi_has_it():
