@@ -41,7 +41,7 @@ def me() -> dict[str, Any]:
 @app.post("/double")
 def double() -> dict[str, Any]:
     """A model's answer for this caller: by its rights, within its quotas, in the audit trail under its name."""
-    numbers = flask.request.get_json()["numbers"]
+    numbers = flask.request.get_json().get("numbers", [])
     caller = torchgate.blocking_caller()
     outputs = caller.infer("doubler", {"x": [[number] for number in numbers]})
     return {"for": caller.principal.name, "doubled": outputs["y"].ravel().tolist()}

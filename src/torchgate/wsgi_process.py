@@ -20,7 +20,7 @@ from torchgate.contract.errors import Unavailable
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.calling_thread import CallingThread
 from torchgate.gate.guarded_wsgi import GuardedWsgi, Pieces, WsgiVisit
-from torchgate.gate.http_message import HttpResponse
+from torchgate.gate.http_message import HttpRequest, HttpResponse
 from torchgate.gate.problems import internal_response, problem_response
 from torchgate.gate.wsgi import Environ, StartsResponse, give_answer, read_call, wsgi_body
 from torchgate.loop_thread import LoopThread
@@ -90,9 +90,12 @@ class GateProcess:
         try:
             running = self._opened()
             thread = CallingThread()
+            body = wsgi_body(environ, thread)
             if running is not None and self._guarded is not None:
-                visit = WsgiVisit(self._guarded, environ, thread)
-            response = _unavailable() if running is None else _answered(running, environ, thread, visit)
+                visit = WsgiVisit(self._guarded, environ, thread, body)
+            response = (
+                _unavailable() if running is None else _answered(running, read_call(environ, body), thread, visit)
+            )
         except BaseException:
             self._leave()
             raise
@@ -159,9 +162,8 @@ class GateProcess:
             _log.exception("The gate does not start.", exc_info=error)
 
 
-def _answered(running: _Running, environ: Environ, thread: CallingThread, visit: WsgiVisit | None) -> HttpResponse:
+def _answered(running: _Running, request: HttpRequest, thread: CallingThread, visit: WsgiVisit | None) -> HttpResponse:
     """The gate's answer, or the beginning of the application's; this thread does meanwhile what only it may."""
-    request = read_call(environ, wsgi_body(environ, thread))
     try:
         answer = running.thread.submit(running.app.answer(request, visit))
     except RuntimeError:

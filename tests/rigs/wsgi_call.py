@@ -46,6 +46,11 @@ class SlowInput:
     def __init__(self, *pieces: bytes | Exception) -> None:
         self._pieces = list(pieces)
 
+    @property
+    def left(self) -> int:
+        """Pieces that nobody has asked for."""
+        return len(self._pieces)
+
     def read(self, size: int) -> bytes:
         """The next piece, at most so long."""
         if not self._pieces:

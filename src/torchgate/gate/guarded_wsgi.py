@@ -18,7 +18,7 @@ from torchgate.gate.calling_thread import CallingThread
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse
 from torchgate.gate.public_paths import PublicPaths
-from torchgate.gate.wsgi import Environ, split_path
+from torchgate.gate.wsgi import Environ, WsgiBody, split_path
 
 WsgiApplication = Callable[[Any, Any], Iterable[bytes]]
 """(environ, start_response) → the body; servers and frameworks have types of their own for the two."""
@@ -64,14 +64,16 @@ class WsgiVisit:
         guarded: the user's application.
         environ: of the call.
         thread: that made the call.
+        body: of the call.
 
     Thread: `answer` on the event loop; all else on the server's, what is private by way of `thread`.
     """
 
-    def __init__(self, guarded: GuardedWsgi, environ: Environ, thread: CallingThread) -> None:
+    def __init__(self, guarded: GuardedWsgi, environ: Environ, thread: CallingThread, body: WsgiBody) -> None:
         self._guarded = guarded
         self._environ = environ
         self._thread = thread
+        self._body_of_request = body
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed: asyncio.Future[None] | None = None
         self._caller: Caller | None = None
@@ -97,6 +99,7 @@ class WsgiVisit:
         if exchange.principal is not None:
             self._caller = Caller(exchange, exchange.principal, settle)
         exchange.request_bytes = _announced_bytes(self._environ)
+        self._body_of_request.give_away()
         try:
             own = await self._thread.run(self._run)
             settled = await settle(exchange, own)

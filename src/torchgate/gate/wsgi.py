@@ -90,6 +90,10 @@ class WsgiBody:
         self.is_complete = self._left <= 0
         return piece
 
+    def give_away(self) -> None:
+        """An application reads it by itself: nothing of it is ours to read or to drain."""
+        self._stream, self.is_complete = None, True
+
     def _next(self) -> bytes:
         if self._stream is None:
             return b""

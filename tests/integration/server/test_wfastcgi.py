@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.rigs.fastcgi_records import FastCgiAnswer
 from tests.rigs.keyed_project import KeyedProject
+from tests.rigs.wfastcgi_site import WfastcgiSite
 
-from torchgate.iis.facts import ServerFacts
-from torchgate.iis.lint_question import Site
-from torchgate.iis.plan import Plan
-from torchgate.iis.web_config import web_config
 from torchgate.telemetry.audit_verify import verify
 
 pytestmark = [
@@ -40,80 +34,17 @@ allow_own_account = true
 """
 
 
-def wfastcgi() -> str:
-    """Its file, which must not be imported: it is a program."""
-    found = importlib.util.find_spec("wfastcgi")
-    if found is None or found.origin is None:
-        pytest.skip("needs wfastcgi: pip install wfastcgi")
-    return found.origin
-
-
 class Iis:
-    """A site with one application, `/Models`, behind wfastcgi."""
+    """A project, and its site.
+
+    Args:
+        folder: of the project.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.project = project(folder)
-        self.site = folder / "the site"
-        self.site.mkdir()
-        facts = ServerFacts(front_door="fastcgi", has_own_pool=True)
-        plan = Plan(facts, Site("s", "/Models"), "p", sys.executable, str(folder), str(self.site), command="gate")
-        (self.site / "web.config").write_text(web_config(plan), encoding="utf-8")
-        self.log = folder / "wsgi.log"
-
-    def start(self) -> FastCgiProcess:
-        """One more process."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TORCHGATE_", "WSGI_"))}
-        return FastCgiProcess([sys.executable, wfastcgi()], {**inherited, "WSGI_LOG": str(self.log)}, self.site)
-
-    def variables(
-        self, path: str, *, user: str = "", body: bytes = b"", method: str = "GET", **headers: str
-    ) -> dict[str, str]:
-        """As IIS gives them: the path is decoded, and stands in PATH_INFO and SCRIPT_NAME whole."""
-        by_iis = {"AUTH_TYPE": "Negotiate", "AUTH_USER": user, "LOGON_USER": user, "REMOTE_USER": user}
-        nobody = dict.fromkeys(by_iis, "")
-        return {
-            **(by_iis if user else nobody),
-            "APPL_MD_PATH": "/LM/W3SVC/1/ROOT/Models",
-            "APPL_PHYSICAL_PATH": f"{self.site}\\",
-            "CONTENT_LENGTH": str(len(body)),
-            "CONTENT_TYPE": "application/json" if body else "",
-            "GATEWAY_INTERFACE": "CGI/1.1",
-            "HTTPS": "on",
-            "HTTP_CONTENT_LENGTH": str(len(body)),
-            "HTTP_HOST": "localhost",
-            "INSTANCE_ID": "1",
-            "INSTANCE_META_PATH": "/LM/W3SVC/1",
-            "LOCAL_ADDR": "127.0.0.1",
-            "PATH_INFO": f"/models{path}",
-            "PATH_TRANSLATED": f"C:\\inetpub\\wwwroot\\models{path}",
-            "QUERY_STRING": "",
-            "REMOTE_ADDR": "192.0.2.7",
-            "REMOTE_HOST": "192.0.2.7",
-            "REQUEST_METHOD": method,
-            "SCRIPT_NAME": f"/models{path}",
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "443",
-            "SERVER_PORT_SECURE": "1",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "SERVER_SOFTWARE": "Microsoft-IIS/10.0",
-            "URL": f"/models{path}",
-            **{f"HTTP_{name.upper()}": value for name, value in headers.items()},
-        }
-
-    def get(self, process: FastCgiProcess, path: str, *, user: str = "", **headers: str) -> FastCgiAnswer:
-        """A GET below the application."""
-        return process.ask(self.variables(path, user=user, **headers))
-
-    def double(self, process: FastCgiProcess, number: int, **headers: str) -> FastCgiAnswer:
-        """An inference."""
-        placed = {"name": "number", "shape": [1, 1], "datatype": "INT64", "data": [number]}
-        body = json.dumps({"inputs": [placed]}).encode()
-        return process.ask(self.variables("/v2/models/owner/infer", method="POST", body=body, **headers), body)
-
-    @property
-    def key(self) -> dict[str, str]:
-        """Ada's."""
-        return {"x_api_key": self.project.keys["ada"]}
+        self.site = WfastcgiSite(folder)
+        self.key = {"x_api_key": self.project.keys["ada"]}
 
 
 def project(folder: Path) -> KeyedProject:
@@ -150,22 +81,22 @@ def whole(iis: Iis) -> int:
 @pytest.mark.identity_case("fastcgi", "REMOTE_USER of Windows authentication, through wfastcgi", "200, the SID")
 def test_each_process_is_a_whole_gate_and_ends_its_chain_when_iis_asks(iis: Iis):
     """Two at once, as IIS starts them; no pool: nothing here needs a model."""
-    with iis.start() as first, iis.start() as second:
+    with iis.site.start() as first, iis.site.start() as second:
         for process in (first, second):
-            by_key = iis.get(process, "/whoami", **iis.key)
-            assert (by_key.status, by_key.errors) == (200, b""), (by_key, iis.log.read_text("utf-8"))
+            by_key = iis.site.get(process, "/whoami", **iis.key)
+            assert (by_key.status, by_key.errors) == (200, b""), (by_key, iis.site.said)
             assert json.loads(by_key.body)["key"] == "key:ada"
-        by_windows = iis.get(first, "/whoami", user=account())
-        assert by_windows.status == 200, iis.log.read_text("utf-8")
+        by_windows = iis.site.get(first, "/whoami", user=account())
+        assert by_windows.status == 200, iis.site.said
         assert json.loads(by_windows.body)["key"] == own_sid()
         assert json.loads(by_windows.body)["method"] == "windows"
-        assert iis.get(first, "/whoami").status == 401
-        assert iis.get(first, "/whoami", user=account(), **iis.key).status == 400, "one credential a request"
-        assert iis.get(first, "/whoami", user="CORP\\????").status == 401
-        assert iis.get(first, "/whoami", remote_user=account()).status == 401, "a header of the client's"
-        assert iis.get(first, "/v2/health/live", x_original_url="/whoami", **iis.key).status == 400
-        assert iis.get(first, "/v2/health/ready").status == 503
-        away = iis.double(second, 3, **iis.key)
+        assert iis.site.get(first, "/whoami").status == 401
+        assert iis.site.get(first, "/whoami", user=account(), **iis.key).status == 400, "one credential a request"
+        assert iis.site.get(first, "/whoami", user="CORP\\????").status == 401
+        assert iis.site.get(first, "/whoami", remote_user=account()).status == 401, "a header of the client's"
+        assert iis.site.get(first, "/v2/health/live", x_original_url="/whoami", **iis.key).status == 400
+        assert iis.site.get(first, "/v2/health/ready").status == 503
+        away = iis.site.double(second, 3, **iis.key)
         assert (away.status, away.headers["retry-after"]) == (503, "2")
         first.say_that_it_ends()
         assert first.wait(END_S) == 0
@@ -180,11 +111,31 @@ def test_each_process_is_a_whole_gate_and_ends_its_chain_when_iis_asks(iis: Iis)
 
 def test_a_project_that_is_wrong_is_503_and_the_log_says_why(iis: Iis):
     (iis.project.folder / "torchgate.toml").write_text("[gate]\nfront_dor = 1\n", encoding="utf-8")
-    with iis.start() as process:
-        answer = iis.get(process, "/v2/health/live")
+    with iis.site.start() as process:
+        answer = iis.site.get(process, "/v2/health/live")
         assert (answer.status, answer.headers["retry-after"]) == (503, "5")
         assert "front_dor" not in answer.body.decode()
-        assert "front_dor" in iis.log.read_text(encoding="utf-8")
+        assert "front_dor" in iis.site.said
+
+
+APPLICATION = """
+from pathlib import Path
+
+import flask
+
+import torchgate
+
+app = flask.Flask(__name__)
+torchgate.Gate(Path(__file__).parent, engine="pool").guard_flask(app)
+
+
+@app.post("/twice")
+def twice():
+    caller = torchgate.blocking_caller()
+    number = caller.infer("owner", {"number": [[flask.request.get_json()]]})["double"]
+    return {"for": caller.principal.key, "number": int(number[0, 0])}
+"""
+"""A Flask application of somebody's own, in the project's folder."""
 
 
 @pytest.mark.torch_start
@@ -196,26 +147,31 @@ def test_two_processes_share_the_models_of_one_pool_and_survive_it(iis: Iis):
 
     def wait_ready(process: FastCgiProcess) -> None:
         """As IIS's Application Initialization asks: the answer comes when the model is loaded."""
-        warm_up = {**iis.variables("/warm-up"), "REMOTE_ADDR": "127.0.0.1"}
-        assert process.ask(warm_up).status == 200, iis.log.read_text("utf-8")
+        warm_up = {**iis.site.variables("/warm-up"), "REMOTE_ADDR": "127.0.0.1"}
+        assert process.ask(warm_up).status == 200, iis.site.said
 
+    (iis.project.folder / "application.py").write_text(APPLICATION, encoding="utf-8")
     pool = start_pool()
     try:
-        with iis.start() as first, iis.start() as second:
+        with iis.site.start() as first, iis.site.start() as second:
             for process in (first, second):
                 wait_ready(process)
-                answer = iis.double(process, 20, **iis.key)
-                assert answer.status == 200, (answer, iis.log.read_text("utf-8"))
+                answer = iis.site.double(process, 20, **iis.key)
+                assert answer.status == 200, (answer, iis.site.said)
                 assert json.loads(answer.body)["outputs"][0]["data"] == [41]
+            own = WfastcgiSite(iis.project.folder, "application.app")
+            with own.start() as third:
+                answer = third.ask(own.variables("/twice", user=account(), method="POST", body=b"20"), b"20")
+                assert json.loads(answer.body) == {"for": own_sid(), "number": 41}, (answer, iis.site.said)
             second.end()
-            assert iis.double(first, 3, **iis.key).status == 200, "nobody misses a process that was killed"
+            assert iis.site.double(first, 3, **iis.key).status == 200, "nobody misses a process that was killed"
             pool.kill()
             pool.wait(END_S)
-            away = iis.double(first, 3, **iis.key)
+            away = iis.site.double(first, 3, **iis.key)
             assert (away.status, away.headers["retry-after"]) == (503, "2")
             pool = start_pool()
             wait_ready(first)
-            assert json.loads(iis.double(first, 4, **iis.key).body)["outputs"][0]["data"] == [9]
+            assert json.loads(iis.site.double(first, 4, **iis.key).body)["outputs"][0]["data"] == [9]
     finally:
         pool.kill()
         pool.wait(END_S)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.rigs.gate_rig import ALICE, ALICE_KEY, DOUBLE, GUEST_KEY, ONE_ROW, GateRig, gate_rig
-from tests.rigs.wsgi_call import Answered, called, environ
+from tests.rigs.wsgi_call import Answered, SlowInput, called, environ
 
 import torchgate
 from torchgate.contract.errors import AuditUnavailable, NoCredential
@@ -198,6 +198,21 @@ def test_a_refusal_that_no_route_catches_is_the_gates_answer(around: Around, is_
     answered = around.ask("/private", **GUESTS)
     assert (answered.status, answered.json["code"]) == (403, "forbidden")
     assert [(status, code) for status, _, code in around.events()] == [(403, "forbidden")] * 2
+
+
+def test_what_the_application_has_read_is_not_read_again_after_a_refusal(around: Around):
+    """The server would wait for bytes that its client never sends."""
+
+    def route(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.input"].read(3)
+        torchgate.blocking_caller().authorise("infer", "double")
+        return hello(environ, start_response)
+
+    around.route = route
+    once = SlowInput(b"abc", AssertionError("it was read again"))
+    answered = around.ask("/private", method="POST", stream=once, CONTENT_LENGTH="6", **GUESTS)
+    assert answered.status == 403
+    assert once.left == 1
 
 
 def test_a_note_of_a_refusal_outside_of_a_request_is_the_refusal():
