@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from torchgate.config import Configuration, read_configuration
-from torchgate.start_checks import caller_mistakes, listener_mistakes, start_mistakes
+from torchgate.start_checks import caller_mistakes, listener_mistakes, start_mistakes, wsgi_mistakes
 
 
 def configuration(folder: Path, front_door: str) -> Configuration:
@@ -35,8 +35,17 @@ def test_a_gate_either_listens_or_is_called(tmp_path: Path, front_door: str, lis
     assert mistake.line == 2, "a person finds where it was set"
 
 
+@pytest.mark.parametrize(
+    ("front_door", "may"),
+    [("direct", True), ("fastcgi", True), ("arr", True), ("ancm", False), ("httpplatform", False), ("proxy", False)],
+)
+def test_around_a_wsgi_application_no_header_can_prove_anything(tmp_path: Path, front_door: str, may: bool):
+    """WSGI makes one of `X-Remote-User` and `X_Remote_User`: whose it was, nobody can tell."""
+    assert (list(wsgi_mistakes(configuration(tmp_path, front_door))) == []) == may
+
+
 def test_a_file_that_is_wrong_says_so_once(tmp_path: Path):
     (tmp_path / "torchgate.toml").write_text("[gate]\nfront_dor = 1\n", encoding="utf-8")
     read = read_configuration(tmp_path)
     assert len(list(start_mistakes(read, {}))) == 1
-    assert list(listener_mistakes(read)) == list(caller_mistakes(read)) == []
+    assert list(listener_mistakes(read)) == list(caller_mistakes(read)) == list(wsgi_mistakes(read)) == []
