@@ -32,6 +32,7 @@ SETTINGS = r"""
 [identity.windows]
 enabled = true
 paths = ["/v2", "/metrics"]
+prefix = "/win"
 allow_own_account = true
 """
 
@@ -76,6 +77,13 @@ def infer(behind: Behind, user: str, *headers: tuple[str, str]) -> int:
 def test_a_user_of_the_domain_is_known_by_its_sid(behind: Behind) -> None:
     assert infer(behind, "PERSON") == 200, behind.iis.output()
     assert own_sid() in str(behind.requests()[-1]["actor"]["user"])
+
+
+@pytest.mark.parametrize("path", ["/win/whoami", "/WIN/whoami", "/x/%2e%2e/win/whoami"])
+def test_below_the_prefix_everybody_is_asked_for_windows(behind: Behind, path: str) -> None:
+    found = behind.ask("GET", path, {behind.iis.application.variant.token_header: "4"}, user="PERSON")
+    assert (found.status, json.loads(found.body)["key"]) == (200, own_sid())
+    assert behind.ask("GET", path).body == b"IIS 401.2", "a key is not even looked at"
 
 
 def test_groups_count_as_the_token_has_them(behind: Behind) -> None:
