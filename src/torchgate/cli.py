@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from torchgate.command_lines import audit, doctor, iis, keys, models, policy, predict, secrets, service
+from torchgate.command_lines import audit, doctor, iis, keys, models, pin, policy, predict, secrets, service
 from torchgate.command_lines.grammar import EPILOG, command, group, later, of_project
 from torchgate.terminal import fail, say, use_safe_encoding
 
@@ -146,6 +146,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     check.add_argument("--explain", action="store_true", help="also list each setting: value, origin, default")
     doctor.declare(commands)
+    pin.declare(
+        command(commands, "pin", later("pin_commands", "pin"), "lock Python, torch, CUDA, devices, wheels and models")
+    )
     predict.declare(
         command(commands, "predict", later("client_commands", "predict"), "ask a model of a running server")
     )

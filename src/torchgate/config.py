@@ -28,6 +28,7 @@ from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import Settings, examine_settings, nearest, read_toml
 from torchgate.contract.toml_lines import Place, line_of
 from torchgate.contract.virtual_accounts import ACCOUNT_PATTERN, as_peer
+from torchgate.engine.pin.settings import PinSettings
 from torchgate.engine.quota_settings import QuotaSettings
 from torchgate.engine.settings import EngineSettings, ModelsSettings, ShareSettings
 from torchgate.gate.settings import GateSettings
@@ -99,6 +100,7 @@ class TorchgateSettings(Settings):
     telemetry: TelemetrySettings = TelemetrySettings()
     state: StateSettings = StateSettings()
     pool: PoolSettings = PoolSettings()
+    pin: PinSettings = PinSettings()
 
     @property
     def role_names(self) -> frozenset[str]:

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from functools import partial
 
 from torchgate.composition import CannotStart, private_folders
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.os_services import Children, Sections
 from torchgate.engine.catalog import read_catalog, read_model
+from torchgate.engine.digest import folder_digest
 from torchgate.engine.local_workers import LocalWorkers
+from torchgate.engine.pin.lock import LOCK_FILE
+from torchgate.engine.pin.surveyor import Surveyor
+from torchgate.engine.pin.verification import PinVerification
 from torchgate.engine.quotas import Quotas
 from torchgate.engine.scheduler import Scheduler
 from torchgate.engine.trust import Trust
-from torchgate.engine.trusted_code import SignedCode
+from torchgate.engine.trusted_code import SignedCode, in_place
+from torchgate.engine.worker_environment import worker_environment
 from torchgate.life_cycle import LifeCycle
 from torchgate.telemetry.instance_lock import InstanceLock
 
@@ -35,6 +42,14 @@ def built_engine(
         private_folders().make_private,
         take_lock=InstanceLock,
     )
+    examine_allowed = signed.copied if settings.models.copies else partial(in_place, digest=folder_digest)
+    verification = PinVerification(
+        configuration.file.parent / LOCK_FILE,
+        settings.pin,
+        surveyor(settings).survey,
+        models=[str(ref) for ref in catalog.entries],
+        on_lifecycle=life_cycle.note,
+    )
     return Scheduler(
         catalog,
         LocalWorkers(children, sections, settings.engine, on_lifecycle=life_cycle.note),
@@ -42,10 +57,18 @@ def built_engine(
         shares=settings.shares,
         on_lifecycle=life_cycle.note,
         quotas=Quotas(settings.quotas, monotonic_s),
-        examine_signed=signed.examine,
-        examine_allowed=signed.copied if settings.models.copies else None,
+        examine_signed=verification.holding(signed.examine),
+        examine_allowed=verification.holding(examine_allowed),
         read=lambda name: read_model(settings.models, name),
+        installation=verification,
     )
+
+
+def surveyor(settings: TorchgateSettings) -> Surveyor:
+    """What finds out, by throw-away processes with a worker's environment, what this installation is."""
+    threads = settings.engine.threads or os.cpu_count() or 1
+    environment = worker_environment(os.environ, settings.engine.worker_environment, threads)
+    return Surveyor(lambda: operating_system()[0], environment, settings.pin.timeout_s)
 
 
 def operating_system() -> tuple[Children, Sections]:

@@ -72,6 +72,7 @@ class InProcessEngine:
     descriptions: dict[ModelRef, ModelDescription] = field(default_factory=dict)
     memory_bytes: int = 1 << 24
     is_warm: bool = True
+    not_ready_reason: str = ""
     requests: list[InferenceRequest] = field(default_factory=list)
     running: list[tuple[InferenceRequest, asyncio.Future[Outputs]]] = field(default_factory=list)
     taken_back: set[str] = field(default_factory=set)

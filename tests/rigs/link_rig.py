@@ -9,6 +9,7 @@ from tests.fakes.memory_pipes import HeapSections, MemoryPipes
 from tests.rigs.engine_questions import catalog_of, until
 
 from torchgate.contract.decision import ModelRef
+from torchgate.engine.installation import AnyInstallation
 from torchgate.engine.link.gate_session import LinkLimits
 from torchgate.engine.link.pool_end import PoolEnd
 from torchgate.engine.link.remote_engine import RemoteEngine
@@ -32,6 +33,7 @@ class LinkRig:
         self.back_end = InProcessBackEnd(gate=self.gate, is_shared=is_shared)
         self.limits = limits or LinkLimits(copy_bytes=1 << 20)
         self.gates: list[RemoteEngine] = []
+        self.installation = AnyInstallation()
         self.engine: Scheduler
         self.pool: PoolEnd
 
@@ -41,6 +43,7 @@ class LinkRig:
             self.back_end,
             EngineSettings(section_bytes=1 << 20),
             digest=lambda _: "sha256:0",
+            installation=self.installation,
         )
         self.pool = PoolEnd(self.engine, HeapSections(), program="1.0", limits=self.limits)
         self.engine.watch(self.pool.changed)

@@ -290,3 +290,8 @@ class Engine(Protocol):
     def is_warm(self) -> bool:
         """Whether every model has become ready or failed since the start: warm-up is over, and stays over."""
         ...
+
+    @property
+    def not_ready_reason(self) -> str:
+        """Why the installation itself keeps the server from being ready, for everybody who asks; or empty."""
+        ...

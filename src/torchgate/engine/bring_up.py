@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -28,14 +28,20 @@ class BringUp:
         back_end: what loads them.
         examine: what to load of an entry, on a thread, before anything of it runs; raises DigestRefused or OSError.
         digest: of a folder, on a thread; raises the same.
+        refusal: why nothing may be loaded here, once that is known; empty where it may be.
     """
 
     def __init__(
-        self, back_end: BackEnd, examine: Callable[[CatalogEntry], Examined], digest: Callable[[Path], str]
+        self,
+        back_end: BackEnd,
+        examine: Callable[[CatalogEntry], Examined],
+        digest: Callable[[Path], str],
+        refusal: Callable[[], Awaitable[str]],
     ) -> None:
         self._back_end = back_end
         self._examine = examine
         self._digest = digest
+        self._refusal = refusal
 
     async def digest(self, version: ServedVersion) -> str:
         """Of what lies on disk.
@@ -74,6 +80,9 @@ class BringUp:
         artifact = version.artifact = msgspec.structs.replace(
             version.artifact, digest=found.digest, folder=found.folder, fingerprint=seen
         )
+        refusal = await self._refusal()
+        if refusal:
+            return refusal
         await self._back_end.activate(artifact, version.told)
         if version.failure:
             return version.failure

@@ -16,6 +16,7 @@ from torchgate.contract.inference import ModelChange
 from torchgate.engine.bring_up import BringUp
 from torchgate.engine.catalog import Catalog, CatalogEntry
 from torchgate.engine.catalog_changes import CatalogChanges
+from torchgate.engine.installation import Installation
 from torchgate.engine.leaving import Leaving
 from torchgate.engine.memory_budget import MemoryBudget
 from torchgate.engine.served_models import ServedModels
@@ -41,6 +42,7 @@ class Repository:
         examine: what to load of an entry, on a thread, before anything of it runs; raises DigestRefused or OSError.
         digest: of a folder, on a thread; raises the same.
         read: what there is of a model now, on a thread; None where there is nothing; raises OSError.
+        installation: knows whether anything may be loaded here.
         on_change: called after each change of what the door sees.
 
     Process: the event loop only.
@@ -56,14 +58,16 @@ class Repository:
         examine: Callable[[CatalogEntry], Examined],
         digest: Callable[[Path], str],
         read: Callable[[str], Catalog | None],
+        installation: Installation,
         on_change: Callable[[], None],
     ) -> None:
         self._back_end = back_end
         self._settings = settings
         self._shared = shared
         self._on_change = on_change
+        self.installation = installation
         self.models = ServedModels(on_change)
-        self._bring_up = BringUp(back_end, examine, digest)
+        self._bring_up = BringUp(back_end, examine, digest, installation.refusal)
         self._budget = MemoryBudget(settings.memory_bytes)
         self._leaving = Leaving(self._budget)
         self.succession = Succession(
@@ -100,6 +104,7 @@ class Repository:
 
     def start(self) -> None:
         """Begin to load everything; returns at once."""
+        self.installation.start()
         for one in self.models.versions.values():
             if one.entry.mistake:
                 self._tell(one)
@@ -114,6 +119,7 @@ class Repository:
         Args:
             error: for those.
         """
+        await self.installation.stop()
         for task in self._tasks:
             task.cancel()
         versions = {*self.models.versions.values(), *self._leaving.versions}

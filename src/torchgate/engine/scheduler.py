@@ -18,6 +18,7 @@ from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.engine.catalog import Catalog, CatalogEntry
 from torchgate.engine.devices import Devices
 from torchgate.engine.digest import folder_digest
+from torchgate.engine.installation import AnyInstallation, Installation
 from torchgate.engine.permit import EnginePermit
 from torchgate.engine.quotas import Quotas
 from torchgate.engine.ratings import Ratings
@@ -48,6 +49,7 @@ class Scheduler:
         examine_signed: what to load of any other version, and its digest; as `digest`.
         examine_allowed: what to load of a version whose code is allowed; None: it is loaded from where it lies.
         read: what the repository has of a model now, on a thread; None where it has none; raises OSError.
+        installation: knows whether anything may be loaded here; begins and ends with this.
 
     Process: the event loop only.
     """
@@ -66,27 +68,28 @@ class Scheduler:
         examine_signed: Callable[[CatalogEntry], Examined] = nothing_signed,
         examine_allowed: Callable[[CatalogEntry], Examined] | None = None,
         read: Callable[[str], Catalog | None] = lambda _: None,
+        installation: Installation | None = None,
     ) -> None:
-        devices = Devices(settings.threads or os.cpu_count() or 1)
         told = on_lifecycle or nobody_listens
+        devices = Devices(settings.threads or os.cpu_count() or 1)
         self._shared = Shared(clock, ratings=Ratings(shares), devices=devices, on_lifecycle=told)
         self._back_end = back_end
-        self._examine_signed = examine_signed
-        self._examine_allowed = examine_allowed or (lambda entry: in_place(entry, digest))
+        allowed = examine_allowed or (lambda entry: in_place(entry, digest))
         self._repository = Repository(
             catalog,
             back_end,
             settings,
             self._shared,
-            examine=self._examine,
+            examine=lambda entry: allowed(entry) if entry.is_code_allowed else examine_signed(entry),
             digest=digest,
             read=read,
+            installation=installation if installation is not None else AnyInstallation(),
             on_change=self._changed,
         )
         self._models = self._repository.models
         self._versions = self._models.versions
         self._watchers: list[Callable[[], None]] = []
-        self._quotas = quotas if quotas is not None else Quotas()
+        self._quotas = Quotas() if quotas is None else quotas
         self._is_stopping = False
 
     async def start(self) -> None:
@@ -96,11 +99,11 @@ class Scheduler:
     async def stop(self, drain_s: float) -> None:
         """Take nothing more, finish what was taken, but at most for so long; then end the back end."""
         self._is_stopping = True
-        left = await self._repository.drain(drain_s, self._stopping())
+        left = await self._repository.drain(drain_s, _stopping())
         if left:
             _log.warning("%d requests did not end within %g s and are given up.", left, drain_s)
         await self._back_end.stop()
-        await self._repository.close(self._stopping())
+        await self._repository.close(_stopping())
 
     def watch(self, on_change: Callable[[], None]) -> None:
         """Be told, after the fact, whenever what `resolve`, `describe`, `models` and `is_warm` say may have changed."""
@@ -128,8 +131,7 @@ class Scheduler:
         """Room for one request: in the principal's own quotas first, then in the version's.
 
         Raises:
-            CircuitOpen, ModelNotReady, QuotaExceeded, Overloaded, UnknownModel, Unavailable:
-                as contract.inference.Engine says.
+            CircuitOpen, ModelNotReady, QuotaExceeded, Overloaded, UnknownModel, Unavailable: as Engine.admit says.
         """
         version = self._versions.get(ref)
         if version is None or version.description.state != "ready" or self._is_stopping:
@@ -178,6 +180,11 @@ class Scheduler:
         """Whether every model is ready or failed: warm-up is over."""
         return self._repository.is_warm
 
+    @property
+    def not_ready_reason(self) -> str:
+        """Why the installation itself keeps this server from being ready; or empty."""
+        return self._repository.installation.reason
+
     async def load(self, name: str, version: str | None, *, by: str, force: bool = False) -> ModelChange:
         """Serve what lies on disk now, as contract.inference.Engine says; goes on when its caller gives up."""
         return await self._repository.load(name, version, by=by, force=force)
@@ -197,10 +204,6 @@ class Scheduler:
             Conflict: it is being changed.
         """
         await self._repository.forget(name, by=by)
-
-    def _examine(self, entry: CatalogEntry) -> Examined:
-        """On a thread: what may be loaded, before anything of it runs."""
-        return self._examine_allowed(entry) if entry.is_code_allowed else self._examine_signed(entry)
 
     def _changed(self) -> None:
         for on_change in self._watchers:
@@ -225,11 +228,12 @@ class Scheduler:
 
     def _refusal(self, version: ServedVersion, *, is_admitted: bool = False) -> TorchgateError | None:
         if self._is_stopping:
-            return self._stopping()
+            return _stopping()
         state = version.description.state
         return None if state == "ready" or (is_admitted and state == "unloading") else version.not_ready()
 
-    def _stopping(self) -> Unavailable:
-        return Unavailable(
-            f"This server is stopping. Try again in {_RETRY_STOPPING_S:g} s.", retry_after_s=_RETRY_STOPPING_S
-        )
+
+def _stopping() -> Unavailable:
+    return Unavailable(
+        f"This server is stopping. Try again in {_RETRY_STOPPING_S:g} s.", retry_after_s=_RETRY_STOPPING_S
+    )

@@ -40,8 +40,11 @@ async def live(exchange: Exchange) -> HttpResponse:
 
 
 async def ready(exchange: Exchange) -> HttpResponse:
-    """Warm-up is over, and answers can be recorded."""
-    if not exchange.services.engine.is_warm:
+    """The installation is what it should be, warm-up is over, and answers can be recorded."""
+    engine = exchange.services.engine
+    if engine.not_ready_reason:
+        reason = engine.not_ready_reason
+    elif not engine.is_warm:
         reason = "models are still loading"
     elif not exchange.services.audit.is_available:
         reason = "the audit trail can't be written"

@@ -118,6 +118,16 @@ async def test_probes_are_counted_and_not_audited(rig: GateRig) -> None:
     assert (rig.audit.events, rig.keys.asked, len(rig.seen)) == ([], 0, 3)
 
 
+async def test_an_installation_that_is_not_what_is_locked_is_not_ready_and_says_why(rig: GateRig) -> None:
+    """Before warm-up is over and after it, to everybody who asks."""
+    rig.engine.not_ready_reason = "the installation is not what torchgate.lock says: torch.version"
+    for rig.engine.is_warm in (False, True):
+        answer = await ask(rig, "GET", "/v2/health/ready")
+        assert answer.status == 503
+        reason = "Not ready: the installation is not what torchgate.lock says: torch.version."
+        assert answer.json() == {"ready": False, "error": reason}
+
+
 async def test_an_address_that_is_refused_too_often_is_counted_instead_of_audited(rig: GateRig) -> None:
     """429 with Retry-After; a caller who is proven is still served."""
     rig.refusals.left = 2

@@ -90,7 +90,7 @@ class PoolEnd:
         models = self._engine.models()
         names = {model.ref.name for model in models}
         defaults = {name: ref.version for name in sorted(names) if (ref := self._engine.resolve(name, None))}
-        catalogue = Catalogue(models, defaults, self._engine.is_warm)
+        catalogue = Catalogue(models, defaults, self._engine.is_warm, self._engine.not_ready_reason)
         if catalogue == self._catalogue:
             return
         self._catalogue, self._frame = catalogue, encode(catalogue)

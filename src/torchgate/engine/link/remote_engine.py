@@ -65,8 +65,7 @@ class RemoteEngine:
         self._methods = asked_methods()
         self._link: PoolLink | None = None
         self._models: dict[ModelRef, ModelDescription] = {}
-        self._defaults: dict[str, str] | None = None  # until a pool was reached
-        self._is_warm = False
+        self._catalogue: Catalogue | None = None  # until a pool was reached
         self._reason = "it was not reached yet"
         self._attached = asyncio.Event()
         self._detached = asyncio.Event()
@@ -104,11 +103,9 @@ class RemoteEngine:
         Raises:
             Unavailable: no pool was reached yet, so that nobody can say.
         """
-        if self._defaults is None:
+        if self._catalogue is None:
             raise self.away()
-        wanted = version if version is not None else self._defaults.get(name)
-        if wanted is None:
-            return None
+        wanted = version if version is not None else self._catalogue.defaults.get(name, "")
         found = self._models.get(ModelRef(name, wanted))
         return found.ref if found is not None else None
 
@@ -123,7 +120,12 @@ class RemoteEngine:
     @property
     def is_warm(self) -> bool:
         """Whether there is a pool, and every model of it is ready or failed."""
-        return self._link is not None and self._is_warm
+        return self._link is not None and self._catalogue is not None and self._catalogue.is_warm
+
+    @property
+    def not_ready_reason(self) -> str:
+        """Of the pool, while there is one."""
+        return self._catalogue.not_ready_reason if self._link is not None and self._catalogue is not None else ""
 
     async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """None when the version is gone."""
@@ -175,8 +177,7 @@ class RemoteEngine:
     def learnt(self, link: PoolLink, catalogue: Catalogue) -> None:
         """The pool has told of its models."""
         self._models = {model.ref: model for model in catalogue.models}
-        self._defaults = dict(catalogue.defaults)
-        self._is_warm = catalogue.is_warm
+        self._catalogue = catalogue
         if self._link is not link:
             self._link = link
             self._attached.set()
@@ -189,8 +190,7 @@ class RemoteEngine:
         if self._link is link:
             self._link = None
             self._attached.clear()
-            why = f"the pool is away: {reason}"
-            self._models = {ref: _unloaded(model, why) for ref, model in self._models.items()}
+            self._models = {ref: _unloaded(one, f"the pool is away: {reason}") for ref, one in self._models.items()}
         self._detached.set()
 
     def away(self) -> TorchgateError:

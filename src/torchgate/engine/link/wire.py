@@ -162,11 +162,13 @@ class Catalogue(msgspec.Struct, frozen=True, tag="catalogue", array_like=True):
         models: as Engine.models gives them.
         defaults: name → the version that a request without one means.
         is_warm: as Engine.is_warm.
+        not_ready_reason: as Engine.not_ready_reason; pools before it said nothing of it.
     """
 
     models: tuple[ModelDescription, ...]
     defaults: Mapping[str, str]
     is_warm: bool
+    not_ready_reason: str = ""
 
 
 class NewSection(msgspec.Struct, frozen=True, tag="section", array_like=True):

@@ -31,7 +31,7 @@ from torchgate.contract.tensors import PlacedTensor
 from torchgate.engine.link.gate_session import LinkLimits
 from torchgate.engine.link.pool_link import PoolLink
 from torchgate.engine.link.remote_engine import RemoteEngine
-from torchgate.engine.link.wire import LEAST_EARLY_BYTES, MOST_EARLY_BYTES, Hello, encode
+from torchgate.engine.link.wire import LEAST_EARLY_BYTES, MOST_EARLY_BYTES, Catalogue, Hello, encode
 
 
 @pytest_asyncio.fixture(params=[True, False], ids=["shared", "copied"])
@@ -213,6 +213,22 @@ async def test_a_gate_that_dies_leaves_nothing_and_nobody_else_notices(rig: Link
     await asyncio.wait(lost)
     held.release()
     assert [gate.permits for gate in rig.pool.gates] == [0]
+
+
+async def test_a_gate_is_told_why_its_pool_is_not_ready(rig: LinkRig):
+    gate = await rig.start_gate()
+    assert gate.not_ready_reason == ""
+    rig.installation.reason = "the installation is not what torchgate.lock says: torch.version"
+    rig.pool.changed()
+    await until(lambda: gate.not_ready_reason == rig.installation.reason)
+    rig.pipes.shut()
+    await until(lambda: not gate.is_attached)
+    assert gate.not_ready_reason == "", "of a pool that is away nobody knows"
+
+
+def test_a_catalogue_of_a_pool_that_knows_no_locks_is_read():
+    before = msgspec.msgpack.encode(["catalogue", [], {}, True])
+    assert msgspec.msgpack.decode(before, type=Catalogue) == Catalogue((), {}, is_warm=True)
 
 
 async def test_a_pool_that_dies_is_503_at_once_for_all_who_wait_and_for_all_who_come(rig: LinkRig):

@@ -1,0 +1,1 @@
+"""What an installation is held to: torchgate.lock, and the comparison with what is there."""
