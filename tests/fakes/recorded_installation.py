@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from pathlib import Path
@@ -109,6 +110,7 @@ def recorded_torch(recording: dict[str, Any]) -> Any:
     )
 
 
+@functools.cache
 def recorded_facts(name: str) -> Facts:
     """What the survey says on such a machine, with a few wheels."""
     recording = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
