@@ -1,73 +1,37 @@
 """How long a gate takes from the start of its process to its first answer, its pool warm.
 
-    python benchmarks/gate_start.py               20 starts
+    python benchmarks/gate_start.py               20 starts of each kind
     python benchmarks/gate_start.py --starts 5
     python benchmarks/gate_start.py --against ../other/src     by turns with the sources of another checkout
 
-What is asked again and again from the start on is one row of a small model; `listens` is when a connection is first
-taken, `answers` when the row is first answered. CPU seconds are the gate's own until then, user and system: on a
-machine that others use, too, they are the steadier figure. Needs an environment with Torchgate, torch and psutil:
-`python dev.py test` makes one in .venv.
+Three kinds by turns: a gate on its own socket, a gate as IIS's module starts it, and `serve` so. What is asked again
+and again from the start on is one row of a small model, or of `serve`, whose models load meanwhile, whether it lives;
+`listens` is when a connection is first taken, `answers` when the first answer is there. CPU seconds are the server's
+own until then, user and system: on a machine that others use, too, they are the steadier figure. Needs an environment
+with Torchgate, torch and psutil: `python dev.py test` makes one in .venv.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
 import socket
-import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
 import machine
-from processes import free_port, started
+from processes import started
+from small_project import GIVE_UP_S, SmallProject, small_project, summary
 
-_GIVE_UP_S = 90.0
 _PAUSE_S = 0.005
-_BODY = json.dumps({"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 1], "data": [1]}]})
-
-_PROJECT = """\
-[gate]
-bind = "127.0.0.1:{port}"
-
-[models]
-allow_code = ["echo"]
-
-[roles]
-caller = ["key:benchmark"]
-
-[[policy.grants]]
-roles = ["caller"]
-models = ["*"]
-actions = ["infer"]
-
-[[identity.api_keys]]
-id = "benchmark"
-sha256 = "{sha256}"
-"""
-
-_MODEL_TOML = """\
-format = "class"
-entry = "model.py:Echo"
-threads = 1
-
-[[inputs]]
-name = "x"
-datatype = "INT64"
-shape = [1]
-
-[[outputs]]
-name = "y"
-datatype = "INT64"
-shape = [1]
-"""
+_TOKEN = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+_PAIRING = {"MS-ASPNETCORE-TOKEN": _TOKEN}
+_WITH_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
 
 _MODEL = """\
 import torchgate
@@ -79,73 +43,80 @@ class Echo(torchgate.Model):
 """
 
 
-class Project:
-    """A project folder with one model, and one caller.
+class Kind:
+    """A way to start a server, and what it is asked first.
 
     Args:
-        folder: of it.
-        port, key: where and as whom its gate is asked.
+        project: that it serves.
+        command: `gate`, `serve` or `pool`.
+        behind_iis: started as IIS's module does it.
     """
 
-    def __init__(self, folder: Path, port: int, key: str) -> None:
-        self.folder, self.port, self._key = folder, port, key
+    def __init__(self, project: SmallProject, command: str, *, behind_iis: bool = False) -> None:
+        self._project, self._command = project, command
+        self._flags = ["--set", "gate.front_door=ancm"] if behind_iis else []
+        self._headers = _PAIRING if behind_iis else {}
+        of_iis = {"ASPNETCORE_PORT": str(project.port), "ASPNETCORE_TOKEN": _TOKEN, "ASPNETCORE_APPL_PATH": "/"}
+        self._environment = of_iis if behind_iis else {}
 
     @contextlib.contextmanager
-    def runs(self, command: str, environment: Mapping[str, str]) -> Iterator[psutil.Process]:
-        """`torchgate pool` or `torchgate gate`, for the block."""
-        line = [sys.executable, "-m", "torchgate", command, str(self.folder)]
-        with started(line, environment, self.folder / f"{command}.log") as tree:
+    def runs(self, environment: Mapping[str, str]) -> Iterator[psutil.Process]:
+        """It, for the block."""
+        line = [sys.executable, "-m", "torchgate", self._command, str(self._project.folder), *self._flags]
+        surroundings = {**_WITH_BYTECODE, **self._environment, **environment}
+        with started(line, surroundings, self._log()) as tree:
             yield psutil.Process(tree.process.pid)
 
     def measure(self, environment: Mapping[str, str]) -> dict[str, float]:
-        """Start a gate, and end it after its first answer; seconds until it listened and answered, CPU until then."""
+        """Start it, and end it after its first answer; seconds until it listened and answered, CPU until then."""
         started_at = time.perf_counter()
-        with self.runs("gate", environment) as gate:
+        with self.runs(environment) as server:
             listens_s = self._until(started_at, self._is_listening)
-            answers_s = self._until(started_at, self._is_answering)
-            cpu = gate.cpu_times()
+            answers_s = self._until(started_at, self.is_answering)
+            cpu = server.cpu_times()
         return {"listens_s": listens_s, "answers_s": answers_s, "cpu_s": cpu.user + cpu.system}
 
-    def wait_warm(self, environment: Mapping[str, str]) -> None:
-        """Return when the pool's model answers."""
-        with self.runs("gate", environment):
-            self._until(time.perf_counter(), self._is_answering)
+    def wait_answering(self, environment: Mapping[str, str]) -> None:
+        """Start it, and return when it has answered."""
+        with self.runs(environment):
+            self._until(time.perf_counter(), self.is_answering)
 
-    def _until(self, started_at: float, holds: object) -> float:
-        while time.perf_counter() - started_at < _GIVE_UP_S:
-            if callable(holds) and holds():
-                return time.perf_counter() - started_at
-            time.sleep(_PAUSE_S)
-        raise SystemExit(f"The gate does not answer; its log: {(self.folder / 'gate.log').read_text('utf-8')}")
+    def is_answering(self) -> bool:
+        """Whether what it is asked was answered."""
+        if self._command == "serve":
+            return self._project.ask("GET", "/v2/health/live", headers=self._headers) == 200
+        return self._project.infer(self._headers) == 200
 
     def _is_listening(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._project.port), timeout=1):
             return True
         return False
 
-    def _is_answering(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_GIVE_UP_S)
-        headers = {"X-API-Key": self._key, "Content-Type": "application/json"}
-        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
-            connection.request("POST", "/v2/models/echo/infer", _BODY, headers)
-            return connection.getresponse().status == 200
-        return False
+    def _until(self, started_at: float, holds: Callable[[], bool]) -> float:
+        while time.perf_counter() - started_at < GIVE_UP_S:
+            if holds():
+                return time.perf_counter() - started_at
+            time.sleep(_PAUSE_S)
+        raise SystemExit(f"The server does not answer; its log: {self._log().read_text('utf-8')}")
+
+    def _log(self) -> Path:
+        return self._project.folder / f"{self._command}.log"
 
 
 def main() -> int:
     """Measure, print and write."""
     given = _arguments()
-    contenders: dict[str, dict[str, str]] = {"this": {}}
+    sources: dict[str, dict[str, str]] = {"this": {}}
     if given.against:
-        contenders["other"] = {"PYTHONPATH": str(given.against.resolve())}
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-    with _project() as project, project.runs("pool", {}):
-        for environment in contenders.values():
-            project.wait_warm(environment)  # and their bytecode is compiled
-        for _ in range(given.starts):
-            for name, environment in contenders.items():
-                times[name].append(project.measure(environment))
-    figures = {name: _summary(some) for name, some in times.items()}
+        sources["other"] = {"PYTHONPATH": str(given.against.resolve())}
+    with small_project("Echo", _MODEL) as pooled, small_project("Echo", _MODEL) as alone:
+        kinds = {
+            "gate": Kind(pooled, "gate"),
+            "gate behind IIS": Kind(pooled, "gate", behind_iis=True),
+            "serve behind IIS": Kind(alone, "serve", behind_iis=True),
+        }
+        with Kind(pooled, "pool").runs({}):
+            figures = _measured(kinds, sources, given.starts)
     for name, some in figures.items():
         print(f"{name}: {some}")
     if given.output:
@@ -154,38 +125,30 @@ def main() -> int:
     return 0
 
 
+def _measured(
+    kinds: Mapping[str, Kind], sources: Mapping[str, Mapping[str, str]], starts: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Every kind with all sources, by turns."""
+    contenders = {
+        kind if source == "this" else f"{kind}, {source}": (kinds[kind], sources[source])
+        for kind in kinds
+        for source in sources
+    }
+    for kind, environment in contenders.values():
+        kind.wait_answering(environment)  # the pool is warm then, and the bytecode compiled
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for _ in range(starts):
+        for name, (kind, environment) in contenders.items():
+            times[name].append(kind.measure(environment))
+    return {name: {one: summary([start[one] for start in some]) for one in some[0]} for name, some in times.items()}
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--starts", type=int, default=20, help="of each (20)")
     parser.add_argument("--against", type=Path, metavar="SRC", help="sources to be measured by turns with these")
     parser.add_argument("--output", type=Path, help="a file for the figures, as JSON")
     return parser.parse_args()
-
-
-@contextlib.contextmanager
-def _project() -> Iterator[Project]:
-    from torchgate.access.identity.api_key import new_api_key  # late: `--help` needs no Torchgate
-
-    key, port = new_api_key("benchmark"), free_port()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        version = Path(place) / "models" / "echo" / "1"
-        version.mkdir(parents=True)
-        (Path(place) / "torchgate.toml").write_text(_PROJECT.format(port=port, sha256=key.sha256), encoding="utf-8")
-        (version.parent / "model.toml").write_text(_MODEL_TOML, encoding="utf-8")
-        (version / "model.py").write_text(_MODEL, encoding="utf-8")
-        yield Project(Path(place), port, key.key)
-
-
-def _summary(starts: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    figures = {}
-    for name in starts[0]:
-        some = [start[name] for start in starts]
-        figures[name] = {
-            "median": round(statistics.median(some), 3),
-            "least": round(min(some), 3),
-            "most": round(max(some), 3),
-        }
-    return figures
 
 
 if __name__ == "__main__":

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
-import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,52 +21,11 @@ from pathlib import Path
 import psutil
 
 import machine
-from processes import free_port, started
+from processes import started
+from small_project import GIVE_UP_S, SmallProject, small_project, summary
 
 LOAD_S = 0.1
 _QUIET_S = 0.6
-_GIVE_UP_S = 90.0
-_BODY = json.dumps({"inputs": [{"name": "x", "datatype": "INT64", "shape": [1, 1], "data": [1]}]})
-
-_PROJECT = """\
-[gate]
-bind = "127.0.0.1:{port}"
-
-[engine]
-standbys = {standbys}
-restart_budget = 1000
-
-[models]
-allow_code = ["slow"]
-
-[roles]
-caller = ["key:benchmark"]
-
-[[policy.grants]]
-roles = ["caller"]
-models = ["*"]
-actions = ["infer"]
-
-[[identity.api_keys]]
-id = "benchmark"
-sha256 = "{sha256}"
-"""
-
-_MODEL_TOML = """\
-format = "class"
-entry = "model.py:Slow"
-threads = 1
-
-[[inputs]]
-name = "x"
-datatype = "INT64"
-shape = [1]
-
-[[outputs]]
-name = "y"
-datatype = "INT64"
-shape = [1]
-"""
 
 _MODEL = f"""\
 import time
@@ -91,25 +47,19 @@ class Server:
 
     Args:
         root: its process.
-        port, key: where and as whom to ask.
+        project: that it serves.
         standbys: that wait when nothing is wrong.
     """
 
-    def __init__(self, root: psutil.Process, port: int, key: str, standbys: int) -> None:
-        self._root, self._port, self._key, self._standbys = root, port, key, standbys
+    def __init__(self, root: psutil.Process, project: SmallProject, standbys: int) -> None:
+        self._root, self._project, self._standbys = root, project, standbys
 
     def answered_s(self, *, retries: bool = False) -> float:
         """Seconds until a question is answered with 200."""
         started_at = time.perf_counter()
-        while time.perf_counter() - started_at < _GIVE_UP_S:
-            with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_GIVE_UP_S)
-                headers = {"X-API-Key": self._key, "Content-Type": "application/json"}
-                connection.request("POST", "/v2/models/slow/infer", _BODY, headers)
-                status = connection.getresponse().status
-                connection.close()
-                if status == 200:
-                    return time.perf_counter() - started_at
+        while time.perf_counter() - started_at < GIVE_UP_S:
+            if self._project.infer() == 200:
+                return time.perf_counter() - started_at
             if not retries:
                 raise SystemExit("The server did not answer a question after a kill: this is no figure, but a bug.")
             time.sleep(0.05)
@@ -128,7 +78,7 @@ class Server:
     def _until_quiet(self) -> None:
         """Until all workers that should be there are, and none of them computes: standbys have imported torch."""
         seen, since = (0, 0.0), time.perf_counter()
-        give_up_at = since + _GIVE_UP_S
+        give_up_at = since + GIVE_UP_S
         while time.perf_counter() - since < _QUIET_S:
             if time.perf_counter() > give_up_at:
                 raise SystemExit("The workers do not come to rest.")
@@ -149,7 +99,7 @@ def main() -> int:
             for name, server in servers.items():
                 server.kill_worker()
                 times[name].append(server.answered_s())
-    figures = {name: _summary_ms(some) for name, some in times.items()}
+    figures = {name: summary([one * 1e3 for one in some], 1) for name, some in times.items()}
     for name, some in figures.items():
         print(f"{name}: {some}")
     if given.output:
@@ -167,25 +117,13 @@ def _arguments() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _server(standbys: int) -> Iterator[Server]:
-    from torchgate.access.identity.api_key import new_api_key  # late: `--help` needs no Torchgate
-
-    key, port = new_api_key("benchmark"), free_port()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        version = Path(place) / "models" / "slow" / "1"
-        version.mkdir(parents=True)
-        text = _PROJECT.format(port=port, standbys=standbys, sha256=key.sha256)
-        (Path(place) / "torchgate.toml").write_text(text, encoding="utf-8")
-        (version.parent / "model.toml").write_text(_MODEL_TOML, encoding="utf-8")
-        (version / "model.py").write_text(_MODEL, encoding="utf-8")
-        with started([sys.executable, "-m", "torchgate", "serve", place], {}, Path(place) / "log") as tree:
-            server = Server(psutil.Process(tree.process.pid), port, key.key, standbys)
+    settings = f"\n[engine]\nstandbys = {standbys}\nrestart_budget = 1000\n"
+    with small_project("Slow", _MODEL, settings) as project:
+        line = [sys.executable, "-m", "torchgate", "serve", str(project.folder)]
+        with started(line, {}, project.folder / "log") as tree:
+            server = Server(psutil.Process(tree.process.pid), project, standbys)
             server.answered_s(retries=True)
             yield server
-
-
-def _summary_ms(seconds: list[float]) -> dict[str, float]:
-    figures = {"median": statistics.median(seconds), "least": min(seconds), "most": max(seconds)}
-    return {name: round(one * 1e3, 1) for name, one in figures.items()}
 
 
 if __name__ == "__main__":
