@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 from torchgate.contract.errors import InvalidRequest, Unsupported
 from torchgate.gate.application import Settle
-from torchgate.gate.asgi import WEBSOCKET_METHOD, GateApp, Message, Receive, Scope, Send, read_request, send_response
+from torchgate.gate.asgi import (
+    WEBSOCKET_METHOD,
+    AsgiBody,
+    GateApp,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    read_request,
+    send_response,
+)
 from torchgate.gate.caller import Caller, enter_request, leave_request
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.front_door import FrontDoor
@@ -197,11 +207,13 @@ class Visit:
         return scope
 
     def _counting(self, exchange: Exchange) -> Receive:
-        receive = self._connection.receive
+        receive, body = self._connection.receive, exchange.request.body
 
         async def counted() -> Message:
             message = await receive()
             exchange.request_bytes += len(message.get("body", b""))
+            if isinstance(body, AsgiBody) and not message.get("more_body", False):
+                body.is_complete = True  # else a refusal would wait for more of it
             return message
 
         return counted

@@ -85,7 +85,7 @@ def _notes(handler: str, settings: dict[str, str], others: tuple[str, ...]) -> I
             "no value was taken over."
         )
     if "WSGI_LOG" in settings:
-        yield "WSGI_LOG has no successor: the log of Torchgate is structured and rotated (telemetry.log_file)."
+        yield "WSGI_LOG counts behind wfastcgi alone (front door `fastcgi`): there our own lines go into it, too."
     if "WSGI_RESTART_FILE_REGEX" in settings:
         yield "WSGI_RESTART_FILE_REGEX has no successor: a change of the models is taken up by models.watch_interval_s."
     yield "Take the old fastCgi application out of applicationHost.config: `wfastcgi-disable`."

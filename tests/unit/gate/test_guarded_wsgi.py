@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -118,6 +119,19 @@ def test_a_proven_caller_reaches_the_route_on_the_servers_own_thread(around: Aro
     assert found == [ALICE, answered.headers["x-request-id"], ALICE, threading.current_thread()]
     (event,) = around.rig.audit.events
     assert (event.principal, event.path, event.status, event.response_bytes) == (ALICE, "/private", 200, 5)
+
+
+def test_callers_of_many_threads_are_never_taken_for_each_other(around: Around):
+    def route(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return (torchgate.blocking_caller().principal.key.encode() for _ in range(3))
+
+    around.route = route
+    with ThreadPoolExecutor(8) as threads:
+        bodies = list(
+            threads.map(lambda number: around.ask("/private", **(ALICES, GUESTS)[number % 2]).body, range(64))
+        )
+    assert bodies == [(b"key:alice", b"key:guest")[number % 2] * 3 for number in range(64)]
 
 
 def test_the_gates_own_paths_are_the_gates(around: Around):

@@ -605,3 +605,25 @@ async def test_two_requests_at_a_time_have_each_their_own_caller(rig: GateRig):
     inner.route = route
     await asyncio.gather(ask(guard, path="/alice", headers=ALICE_KEY), ask(guard, path="/guest", headers=GUEST_KEY))
     assert names == {"/alice": "alice", "/guest": "guest"}
+
+
+async def test_a_refusal_after_the_route_has_read_the_body_waits_for_no_more_of_it(rig: GateRig):
+    """Servers tell of nothing more then, until the client goes."""
+    guard, inner = _guarded(rig)
+    messages = 0
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await torchgate.caller().authorise("infer", "double")
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_counted() -> Any:
+            nonlocal messages
+            messages += 1
+            return await receive()
+
+        await guard(scope, receive_counted, send)
+
+    inner.route = route
+    answer = await ask(counted, method="POST", path="/private", headers=GUEST_KEY, body=b"abc")
+    assert (answer.status, messages) == (403, 1)

@@ -31,7 +31,7 @@ def test_what_wfastcgi_ran_is_found_and_no_value_is_taken_over():
     assert found.environment == ("DB_PASSWORD",)
     assert "hunter2" not in str(found)
     assert any("an application of your own" in note for note in found.notes)
-    assert any("WSGI_LOG has no successor" in note for note in found.notes)
+    assert any("WSGI_LOG counts behind wfastcgi alone" in note for note in found.notes)
 
 
 def test_our_own_handler_is_nobody_else_s_application():
