@@ -26,7 +26,11 @@ def installed_pool(project: Path, name: str, state: Path) -> Iterator[None]:
         state: the pool's own state folder.
     """
     let_services_see_this_environment()
-    account = ["--account", "root"] if sys.platform != "win32" else []
+    account = [] if sys.platform == "win32" else ["--account", "root"]
+    if sys.platform == "win32" and not is_wine():
+        # Under Wine all are one account; elsewhere a service of its own account could not read our temporary folder.
+        account = ["--account", "LocalSystem"]
+        _believe(project, "S-1-5-18")
     assert main(["service", "install", str(project), "--name", name, "--state-folder", str(state), *account]) == 0
     try:
         yield
@@ -54,3 +58,13 @@ def let_services_see_this_environment() -> None:
 
         with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, _ENVIRONMENT) as key:
             winreg.SetValueEx(key, _FOR_TORCH, 0, winreg.REG_SZ, os.environ[_FOR_TORCH])
+
+
+def _believe(project: Path, owner: str) -> None:
+    """Have gates of our account meet a pool of another one."""
+    if sys.platform == "win32":
+        from torchgate.windows.access_list import own_sid
+
+        settings = project / "torchgate.toml"
+        lines = f'\n[pool]\ngates = ["{own_sid()}"]\nowner = "{owner}"\n'
+        settings.write_text(settings.read_text(encoding="utf-8") + lines, encoding="utf-8")

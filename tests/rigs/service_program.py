@@ -31,15 +31,18 @@ def main(arguments: list[str]) -> int:
         host = NoticeSocket(os.environ["NOTIFY_SOCKET"])
         signal.signal(signal.SIGTERM, lambda *_: stop.set())
     host.listen(stop.set)
-    with Path(file).open("a", encoding="utf-8") as starts:
-        starts.write(f"{os.getpid()} {others}\n")
-    if how == "well":
-        host.ready()
-        stop.wait()
-        host.stopping()
-    code = 0 if how == "well" else EXIT_CODE
-    if sys.platform == "win32":
-        host.end(code)
+    code = EXIT_CODE
+    try:
+        with Path(file).open("a", encoding="utf-8") as starts:
+            starts.write(f"{os.getpid()} {others}\n")
+        if how == "well":
+            host.ready()
+            stop.wait()
+            host.stopping()
+            code = 0
+    finally:
+        if sys.platform == "win32":
+            host.end(code)
     return code
 
 

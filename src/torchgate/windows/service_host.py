@@ -20,7 +20,6 @@ if sys.platform == "win32":
     _CONNECT_S = 30.0
     """For the manager to call us back, after which it has given us up. Source: ServicesPipeTimeout's default."""
 
-    _LAST_WORD_S = 10.0
     _SPECIFIC_ERROR = 1066  # ERROR_SERVICE_SPECIFIC_ERROR: the second code is the program's own
     _NOT_A_SERVICE = 1063  # ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
     _ACCEPTED = win32service.SERVICE_ACCEPT_STOP | win32service.SERVICE_ACCEPT_PRESHUTDOWN

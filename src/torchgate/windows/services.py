@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "win32":
+    import _winapi
     import subprocess
     import time
     import winreg
@@ -23,6 +24,8 @@ if sys.platform == "win32":
     from torchgate.windows.event_log import register_source, remove_source
 
     _LOOK_S = 0.05
+    _LAST_WORD_S = 10.0
+    _SYNCHRONIZE = 0x0010_0000
     _RESET_S = 24 * 3600
     """Without a failure, after which the next one counts as the first."""
 
@@ -197,6 +200,7 @@ if sys.platform == "win32":
 
     def _stopped(service: Any, name: str, timeout_s: float) -> None:
         until = monotonic_s() + timeout_s
+        process = _process(_status(service)["ProcessId"])
         if _status(service)["CurrentState"] == win32service.SERVICE_START_PENDING:
             # It takes no word before it runs.
             _awaited(service, timeout_s, (win32service.SERVICE_RUNNING, win32service.SERVICE_STOPPED))
@@ -207,6 +211,17 @@ if sys.platform == "win32":
             raise ServiceProblem(
                 f"{name} has not stopped within {timeout_s:g} s; it is process {seen['ProcessId']}. Wait, or end that"
             )
+        # It has said its last word before its process ends, and holds its files until then.
+        if process is not None:
+            _winapi.WaitForSingleObject(process, int(max(until - monotonic_s(), _LAST_WORD_S) * 1000))
+            _winapi.CloseHandle(process)
+
+    def _process(pid: int) -> int | None:
+        """A handle to wait on; None where there is no process, or not for us."""
+        try:
+            return _winapi.OpenProcess(_SYNCHRONIZE, False, pid) if pid else None
+        except OSError:
+            return None
 
     def _awaited(service: Any, timeout_s: float, states: tuple[int, ...]) -> dict[str, int]:
         until = monotonic_s() + timeout_s

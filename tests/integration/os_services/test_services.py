@@ -33,6 +33,8 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(params=[pytest.param("fake", id="fake"), *REAL])
 def kept(request: pytest.FixtureRequest) -> Iterator[Services]:
     found = MemoryServices() if request.param == "fake" else services()
+    with contextlib.suppress(ServiceProblem):  # of a run that was killed
+        found.uninstall(NAME, LONG_S)
     yield found
     with contextlib.suppress(ServiceProblem):
         found.uninstall(NAME, LONG_S)
@@ -82,6 +84,7 @@ def test_it_runs_from_start_to_stop_and_each_may_be_said_twice(kept: Services, s
         kept.stop(NAME, LONG_S)
         assert (kept.status(NAME).state, kept.status(NAME).pid, kept.status(NAME).exit_code) == ("stopped", 0, 0)
     if not isinstance(kept, MemoryServices):
+        assert not psutil.pid_exists(pid), "it is stopped when its process has ended"
         assert starts.read_text("utf-8") == f"{pid} {[ODD]}\n", "each argument arrives as it was said"
         assert (starts.parent / "own").is_dir()
 
