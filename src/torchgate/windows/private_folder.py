@@ -21,19 +21,27 @@ if sys.platform == "win32":
                 OSError: it could not be made, or belongs to another account.
             """
             folder.mkdir(parents=True, exist_ok=True)
-            # OI, CI: files and folders in it inherit; BA: administrators; SY: the system.
-            entries = "".join(f"(A;OICI;FA;;;{who})" for who in (own_sid(), "BA", "SY"))
-            descriptor = win32security.ConvertStringSecurityDescriptorToSecurityDescriptor(
-                f"D:P{entries}", win32security.SDDL_REVISION_1
+            close_to_others(folder, own_sid())
+
+    def close_to_others(folder: Path, account: str) -> None:
+        """Admit an account, administrators and the system to all of it, and nobody else.
+
+        Raises:
+            OSError: it could not be, because it belongs to somebody else for example.
+        """
+        # OI, CI: files and folders in it inherit; BA: administrators; SY: the system.
+        entries = "".join(f"(A;OICI;FA;;;{who})" for who in dict.fromkeys((account, "BA", "SY")))
+        descriptor = win32security.ConvertStringSecurityDescriptorToSecurityDescriptor(
+            f"D:P{entries}", win32security.SDDL_REVISION_1
+        )
+        what = win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION
+        entries_list = descriptor.GetSecurityDescriptorDacl()
+        try:
+            # The first carries it into what lies there already; the second is the folder's last word (Wine
+            # puts inherited entries back in the first, against the protection that we ask for).
+            win32security.SetNamedSecurityInfo(
+                str(folder), win32security.SE_FILE_OBJECT, what, None, None, entries_list, None
             )
-            what = win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION
-            entries_list = descriptor.GetSecurityDescriptorDacl()
-            try:
-                # The first carries it into what lies there already; the second is the folder's last word (Wine
-                # puts inherited entries back in the first, against the protection that we ask for).
-                win32security.SetNamedSecurityInfo(
-                    str(folder), win32security.SE_FILE_OBJECT, what, None, None, entries_list, None
-                )
-                win32security.SetFileSecurity(str(folder), what, descriptor)
-            except win32security.error as error:
-                raise OSError(0, error.strerror, str(folder), error.winerror) from None
+            win32security.SetFileSecurity(str(folder), what, descriptor)
+        except win32security.error as error:
+            raise OSError(0, error.strerror, str(folder), error.winerror) from None

@@ -15,13 +15,12 @@ if sys.platform == "win32":
     from typing import Any
 
     import pywintypes
-    import win32security
     import win32service
 
     from torchgate.contract.clock import monotonic_s
     from torchgate.contract.services import ServiceProblem, ServiceSpec, ServiceState, ServiceStatus
-    from torchgate.contract.virtual_accounts import sid_of_account
     from torchgate.windows.event_log import register_source, remove_source
+    from torchgate.windows.service_folder import make_service_folder
 
     _LOOK_S = 0.05
     _LAST_WORD_S = 10.0
@@ -158,7 +157,7 @@ if sys.platform == "win32":
             _set_environment(spec)
             register_source(spec.name)
             for folder in spec.folders:
-                _make_folder(Path(folder), spec.account)
+                make_service_folder(Path(folder), spec.account)
         except OSError as error:
             raise ServiceProblem(f"{spec.name} was not installed: {error}") from None
 
@@ -169,34 +168,6 @@ if sys.platform == "win32":
             path = rf"SYSTEM\CurrentControlSet\Services\{spec.name}"
             with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, path, 0, winreg.KEY_SET_VALUE) as key:
                 winreg.SetValueEx(key, "Environment", 0, winreg.REG_MULTI_SZ, lines)
-
-    def _make_folder(folder: Path, account: str) -> None:
-        """For the service's account, administrators and the system alone; it may change who else, as owners may."""
-        sid = sid_of_account(account) or _looked_up(account)
-        folder.mkdir(parents=True, exist_ok=True)
-        entries = "".join(f"(A;OICI;FA;;;{who})" for who in dict.fromkeys((sid, "BA", "SY")))
-        try:
-            descriptor = win32security.ConvertStringSecurityDescriptorToSecurityDescriptor(
-                f"D:P{entries}", win32security.SDDL_REVISION_1
-            )
-            win32security.SetNamedSecurityInfo(
-                str(folder),
-                win32security.SE_FILE_OBJECT,
-                win32security.DACL_SECURITY_INFORMATION | win32security.PROTECTED_DACL_SECURITY_INFORMATION,
-                None,
-                None,
-                descriptor.GetSecurityDescriptorDacl(),
-                None,
-            )
-        except pywintypes.error as error:
-            raise OSError(0, error.strerror, str(folder), error.winerror) from None
-
-    def _looked_up(account: str) -> str:
-        try:
-            name = account.removeprefix(".\\")
-            return str(win32security.ConvertSidToStringSid(win32security.LookupAccountName(None, name)[0]))
-        except pywintypes.error as error:
-            raise OSError(0, f"{account}: {error.strerror}", None, error.winerror) from None
 
     def _stopped(service: Any, name: str, timeout_s: float) -> None:
         until = monotonic_s() + timeout_s
