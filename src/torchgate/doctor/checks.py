@@ -10,6 +10,7 @@ from torchgate.doctor import (
     project_checks,
     python_checks,
     system_checks,
+    torch_checks,
 )
 from torchgate.doctor.world import Check
 
@@ -80,8 +81,16 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "torch",
         "caches",
-        "where torch, its compiler and Triton keep files is writable; variables that workers don't see",
+        "where torch, its compiler and Triton keep files is writable",
         folder_checks.caches,
+    ),
+    Check(
+        "torch",
+        "torch",
+        "torch is imported with a worker's environment and computes on each device; build, architectures, driver and "
+        "devices against what models want, and against `torchgate.lock` where there is one",
+        torch_checks.torch,
+        torch_checks.LIMIT_S,
     ),
     Check(
         "torch",

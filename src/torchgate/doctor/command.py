@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from torchgate import __version__
 from torchgate.doctor.checks import CHECKS
@@ -17,8 +18,16 @@ def doctor(parsed: argparse.Namespace) -> int:
     areas = list(dict.fromkeys(check.area for check in CHECKS))
     if unknown := [area for area in parsed.area if area not in areas]:
         return fail(f"there is no area {unknown[0]!r}; there are {', '.join(areas)}.")
-    checks = [check for check in CHECKS if not parsed.area or check.area in parsed.area]
+    # What a check finds out is its finding; a line of the server's log between would be said twice.
+    logging.getLogger("torchgate").addHandler(logging.NullHandler())
     world = world_here(parsed.project, parsed.set, version=__version__)
+    is_broken = world.configuration.settings is None
+    # Mistakes of the configuration are told whatever was asked for: nearly all else is skipped because of them.
+    checks = [
+        check
+        for check in CHECKS
+        if not parsed.area or check.area in parsed.area or (is_broken and check.name == "configuration")
+    ]
     report = report_of(examine(checks, world), world)
     text = json_text(report) if parsed.json else "\n".join(human_lines(report, is_whole=parsed.all))
     if parsed.out is None:

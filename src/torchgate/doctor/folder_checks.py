@@ -12,12 +12,10 @@ from torchgate.contract.diagnosis import Diagnosis, amber, ok, red, skipped
 from torchgate.doctor.places import reason, unwritable
 from torchgate.doctor.world import World
 from torchgate.engine.worker_environment import worker_environment
-from torchgate.iis_commands import CACHES
 
 _GIB = 1 << 30
 _LITTLE_BYTES = 1 * _GIB
 _TOO_LITTLE_BYTES = 100 << 20
-_MORE_CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TRITON_HOME", "CUDA_CACHE_PATH")
 
 
 def caches(world: World) -> Iterator[Diagnosis]:
@@ -28,21 +26,10 @@ def caches(world: World) -> Iterator[Diagnosis]:
             yield red(
                 f"{name} is {folder}, where nothing can be written: {why}.",
                 "a folder that workers may write to",
-                f"Set {name} to such a folder, and name it in engine.worker_environment.",
+                f"Set {name} to such a folder: behind IIS in the environment of the pool.",
             )
         else:
             yield ok(f"{name} is {folder}, and can be written.")
-    withheld = sorted(
-        name for name in (*CACHES, *_MORE_CACHES) if world.environment.get(name) and name not in environment
-    )
-    if withheld:
-        names = ", ".join(f'"{name}"' for name in withheld)
-        yield amber(
-            f"{', '.join(withheld)} are set here, and workers do not see them.",
-            "caches where they were meant to be",
-            f"engine.worker_environment = [{names}]",
-            place="engine.worker_environment",
-        )
 
 
 def _cache_folders(environment: Mapping[str, str]) -> dict[str, Path]:

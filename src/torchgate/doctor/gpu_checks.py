@@ -71,7 +71,8 @@ def _none(models: dict[str, str], answer: ProgramAnswer) -> Iterator[Diagnosis]:
     if models:
         some = ", ".join(f"{ref} ({device})" for ref, device in list(models.items())[:3])
         remedy = 'Install the NVIDIA driver and see that nvidia-smi answers, or set device = "cpu" in model.toml.'
-        yield red(f"nvidia-smi tells of no device ({said}), and {some} want one.", "a driver and a device", remedy)
+        seen = f"nvidia-smi tells of no device ({said}); models that want one: {some}."
+        yield red(seen, "a driver and a device", remedy)
     else:
         yield skipped(f"nvidia-smi tells of no device ({said}), and no model wants one.")
 

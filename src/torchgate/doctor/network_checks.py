@@ -122,7 +122,7 @@ def pool(world: World) -> Iterator[Diagnosis]:
 
 
 async def _pool(world: World, pipes: LocalPipes) -> tuple[Diagnosis, ...]:
-    address, owner = pool_address(world.settings), world.settings.pool.owner or pipes.own_account
+    address, owner = pool_address(world.settings), world.settings.pool.owner_account or pipes.own_account
     place = str(address.folder)
     failures: list[OSError] = []
 

@@ -14,6 +14,9 @@ ALLOWED: frozenset[str] = frozenset(
         "PROGRAMDATA", "PROGRAMFILES",
         # language, encodings and time
         "LANG", "LC_ALL", "LC_CTYPE", "TZ",
+        # where libraries keep caches: an identity without a profile has no other place to write (iis.md 9.18)
+        "HF_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
+        "TRITON_HOME", "XDG_CACHE_HOME", "CUDA_CACHE_PATH",
         # torch, CUDA and OpenMP
         "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_PATH", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES",
         "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "KMP_AFFINITY", "KMP_DUPLICATE_LIB_OK", "OMP_PROC_BIND",
