@@ -34,7 +34,7 @@ from torchgate.contract.local_pipes import LocalPipes, PipeAddress
 from torchgate.contract.os_services import PrivateFolders
 from torchgate.development import new_tokens
 from torchgate.front_door_setup import front_door_of
-from torchgate.gate.asgi import GateApp
+from torchgate.gate.asgi import AsgiApplication, GateApp
 from torchgate.gate.door_parts import effective_bind
 from torchgate.gate.early_port import EarlyPort
 from torchgate.gate.front_door import FrontDoor
@@ -119,20 +119,7 @@ async def served_over_http(
 ) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[None]]]:
     """Everything between HTTP and an engine; what is given opens the door for its block, once the engine is started."""
     async with composed_gate(configuration, settings, engine, audit, life_cycle, hosting.stop.ask) as gate:
-
-        @asynccontextmanager
-        async def open_door() -> AsyncIterator[None]:
-            bind = effective_bind(settings.gate, os.environ)
-            async with AsyncExitStack() as door:
-                tls = await door.enter_async_context(opened_tls(settings, gate.secrets, life_cycle))
-                server = HttpServer(gate.app, settings.gate, bind=bind, tls=tls, listening=hosting.port.take(bind))
-                await started(server, bind)
-                door.push_async_callback(server.stop, settings.gate.drain_s)
-                url = _url(settings, bind, server.port)
-                door.enter_context(announced(settings, url, gate.development_tokens, private_folders()))
-                yield
-
-        yield open_door
+        yield partial(opened_door, settings, gate, life_cycle, hosting)
 
 
 @dataclass(frozen=True)
@@ -197,6 +184,30 @@ async def composed_gate(
         await running.enter_async_context(life_cycle.watching(refusals, metrics.record_refusals))
         await running.enter_async_context(policy.watching(app.change_access))
         yield ComposedGate(app, secrets, tokens)
+
+
+@asynccontextmanager
+async def opened_door(
+    settings: TorchgateSettings,
+    gate: ComposedGate,
+    life_cycle: LifeCycle,
+    hosting: Hosting,
+    app: AsgiApplication | None = None,
+) -> AsyncIterator[None]:
+    """Our own server on the configured address, for the block.
+
+    Args:
+        app: answers the requests; None: the gate alone does.
+    """
+    bind = effective_bind(settings.gate, os.environ)
+    async with AsyncExitStack() as door:
+        tls = await door.enter_async_context(opened_tls(settings, gate.secrets, life_cycle))
+        server = HttpServer(app or gate.app, settings.gate, bind=bind, tls=tls, listening=hosting.port.take(bind))
+        await started(server, bind)
+        door.push_async_callback(server.stop, settings.gate.drain_s)
+        url = _url(settings, bind, server.port)
+        door.enter_context(announced(settings, url, gate.development_tokens, private_folders()))
+        yield
 
 
 def private_folders() -> PrivateFolders:

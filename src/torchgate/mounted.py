@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-from torchgate.composition import CannotStart
+from torchgate.composition import CannotStart, opened_door, run_command
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.errors import TorchgateError
-from torchgate.gate.asgi import GateApp
+from torchgate.gate.asgi import AsgiApplication, GateApp
 from torchgate.gate.guarded_wsgi import FlaskApplication, GuardedWsgi, WsgiApplication, note_problem
-from torchgate.gate.mounted import AsgiApplication, Guard, OpenGate, secret_headers
+from torchgate.gate.mounted import Guard, OpenGate, secret_headers
+from torchgate.gate.mounted_lifespan import lived
 from torchgate.gate.public_paths import PublicPaths
-from torchgate.mounted_engine import EngineKind, mounted_gate
+from torchgate.hosting import Hosting
+from torchgate.mounted_engine import EngineKind, MountedGate, mounted_gate
 from torchgate.start_checks import listener_mistakes, start_mistakes, wsgi_mistakes
+from torchgate.terminal import say
 from torchgate.wsgi_process import GateProcess, OpenedGate
 
 
@@ -101,12 +105,56 @@ class Gate:
             return
         configuration, settings = self._read()
         async with mounted_gate(configuration, settings, self._engine, self._on_stop or _interrupt) as gate:
-            app = gate.composed.app
-            self._opened = OpenGate(app, secret_headers(app.front_door, settings.gate.proxy.secret_header))
-            try:
+            with self._open(gate, settings):
                 yield
-            finally:
-                self._opened = None
+
+    def serve(self, app: AsgiApplication) -> int:
+        """Run the guarded application on Torchgate's own server, until it is told to stop; the exit code.
+
+        It listens where `gate.bind` or IIS's port says, early, with the limits and TLS of `[gate]`, and takes the
+        signals of this process.
+
+        Args:
+            app: yours.
+
+        Process: the main thread.
+        """
+        # Imported here: applications on another's server need no second one.
+        from torchgate.gate.early_port import EarlyPort
+
+        with EarlyPort(os.environ) as port:
+            return run_command(self._project.absolute(), self._settings, partial(self._serve, app), port)
+
+    async def _serve(
+        self, app: AsgiApplication, configuration: Configuration, settings: TorchgateSettings, hosting: Hosting
+    ) -> None:
+        async with AsyncExitStack() as running:
+            gate = await running.enter_async_context(
+                mounted_gate(configuration, settings, self._engine, hosting.stop.ask, hosting)
+            )
+            state: dict[str, Any] = {}
+            running.enter_context(self._open(gate, settings, state))
+            try:
+                await running.enter_async_context(lived(app, state))
+            except RuntimeError as error:
+                raise CannotStart(str(error)) from None
+            door = opened_door(settings, gate.composed, gate.life_cycle, hosting, self.guard(app))
+            await running.enter_async_context(door)
+            await hosting.stop.wait()
+            say("torchgate: stopping; requests that run are finished. A second signal ends everything at once.")
+
+    @contextmanager
+    def _open(
+        self, gate: MountedGate, settings: TorchgateSettings, state: Mapping[str, Any] | None = None
+    ) -> Iterator[None]:
+        """Let the guard have the gate, for the block; `state` of the application where our own server serves it."""
+        app = gate.composed.app
+        secrets = secret_headers(app.front_door, settings.gate.proxy.secret_header)
+        self._opened = OpenGate(app, secrets, state is not None, state)
+        try:
+            yield
+        finally:
+            self._opened = None
 
     def _read_for_wsgi(self, environment: Mapping[str, str]) -> OpenedGate:
         configuration = read_configuration(self._project.absolute(), environment, self._settings)

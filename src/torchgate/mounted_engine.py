@@ -22,6 +22,7 @@ from torchgate.composition import (
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.inference import Engine
 from torchgate.gate_app import FIRST_LOOK_S, pool_of
+from torchgate.hosting import Hosting
 from torchgate.life_cycle import LifeCycle
 
 EngineKind = Literal["own", "pool"]
@@ -48,14 +49,13 @@ async def mounted_gate(
     settings: TorchgateSettings,
     kind: EngineKind,
     on_stop: Callable[[], None],
-    *,
-    announces: bool = True,
+    hosting: Hosting | None = None,
 ) -> AsyncIterator[MountedGate]:
     """A whole gate for an application around it, for the block: identity, policy, audit, and an engine.
 
     Args:
         on_stop: is told that the front door asks this process to end.
-        announces: development tokens are written here, and not by our own server.
+        hosting: where our own server serves the application: then it says where, and to whom.
 
     Raises:
         CannotStart: the sentence says why.
@@ -73,8 +73,10 @@ async def mounted_gate(
         composed = await running.enter_async_context(
             composed_gate(configuration, settings, engine, audit, life_cycle, on_stop)
         )
+        if hosting is not None:
+            await hosting.module_has_looked()
         await running.enter_async_context(engine_runs())
-        if announces:
+        if hosting is None:
             running.enter_context(announced_tokens(settings, composed.development_tokens, private_folders()))
         for model in engine.models():
             _log.info("Model %s is %s%s", model.ref, model.state, f": {model.reason}" if model.reason else ".")

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 _ANNOUNCED = re.compile(r"serves on (http://127\.0\.0\.1:(\d+)) \(process (\d+)\)")
+_ANNOUNCED_BY_OTHERS = re.compile(r"[Rr]unning on (http://127\.0\.0\.1:(\d+))")
 _START_S = 60.0  # until it listens: under Wine, beside other tests, an import of everything takes seconds
 _READY_S = 240.0  # until every model is ready or failed: torch starts in 7 to 12 s under Wine, one start at a time
 _STOP_S = 20.0
@@ -60,14 +61,31 @@ class ServerProcess:
         Raises:
             AssertionError: it ended instead; the text has what it printed.
         """
+        line = [*launcher, command, str(folder), "--set", "gate.bind=127.0.0.1:0", *arguments]
+        return cls.start_line(folder, line, environment)
+
+    @classmethod
+    def start_line(
+        cls, folder: Path, line: Sequence[str], environment: Mapping[str, str] | None = None, *, at: Path | None = None
+    ) -> ServerProcess:
+        """Start whatever serves a project, and return when it listens.
+
+        Args:
+            folder: the project's.
+            line: what the interpreter is told to run: ours, or another server (uvicorn, hypercorn).
+            at: the working folder.
+
+        Raises:
+            AssertionError: it ended instead; the text has what it printed.
+        """
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("TORCHGATE_")}
-        line = [sys.executable, *launcher, command, str(folder), "--set", "gate.bind=127.0.0.1:0", *arguments]
         process = subprocess.Popen(
-            line,
+            [sys.executable, *line],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**inherited, **(environment or {})},
+            cwd=at,
         )
         server = cls(folder, process)
         if not server._is_listening.wait(_START_S) or not server.url:
@@ -149,5 +167,8 @@ class ServerProcess:
             self._lines.append(line)
             if found := _ANNOUNCED.search(line):
                 self.url, self.port, self.pid = found[1], int(found[2]), int(found[3])
+                self._is_listening.set()
+            elif found := _ANNOUNCED_BY_OTHERS.search(line):
+                self.url, self.port = found[1], int(found[2])
                 self._is_listening.set()
         self._is_listening.set()

@@ -21,6 +21,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DISCONNECT_EXTENSION = "torchgate.disconnect"
 """Scope extension by which our own server hands over a Disconnect; other servers are asked by a task."""

@@ -16,7 +16,7 @@ from typing import cast
 from uvicorn.config import Config
 from uvicorn.server import Server
 
-from torchgate.gate.asgi import GateApp
+from torchgate.gate.asgi import AsgiApplication
 from torchgate.gate.http_protocol import MAX_HEADERS, MAX_HEADERS_BEHIND_IIS, ConnectionLimits, GateProtocol
 from torchgate.gate.settings import UNIX_PREFIX, GateSettings, carries_tokens, host_and_port, is_unix
 from torchgate.gate.tcp_socket import bound_tcp_socket
@@ -41,7 +41,7 @@ class HttpServer:
     """Listens, and hands connections to an ASGI application; takes no signals and writes no access log.
 
     Args:
-        application: usually a GateApp.
+        application: usually a GateApp; gets no lifespan events.
         settings: limits and the address.
         bind: other than the settings' one.
         tls: context of our own TLS; None: plain HTTP.
@@ -50,7 +50,7 @@ class HttpServer:
 
     def __init__(
         self,
-        application: GateApp,
+        application: AsgiApplication,
         settings: GateSettings,
         *,
         bind: str | None = None,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from torchgate.contract.errors import InvalidRequest, Unsupported
 from torchgate.gate.application import Settle
 from torchgate.gate.asgi import (
     WEBSOCKET_METHOD,
+    AsgiApplication,
     AsgiBody,
     GateApp,
     Message,
@@ -30,10 +33,11 @@ from torchgate.gate.problems import problem_body
 from torchgate.gate.proofs import PAIRING_HEADER, UNIX_PEER
 from torchgate.gate.public_paths import PublicPaths
 
-AsgiApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 SCOPE_KEY = "torchgate"
 """Where the inner application's scope has the Caller; absent on public paths."""
+
+_VISIT_KEY = "torchgate.visit"
+_visit: ContextVar[Visit | None] = ContextVar("torchgate_visit", default=None)
 
 FORWARDED_PEER = "forwarded"
 UNKNOWN_PEER = "unknown"
@@ -57,11 +61,13 @@ class OpenGate:
         app: answers what is ours, and examines everything.
         secret_headers: that prove the front door, in lower case: nobody behind it needs them.
         has_own_server: requests come from our own server, which tells the truth about its peers.
+        state: of the application's lifespan, where our own server knows of none.
     """
 
     app: GateApp
     secret_headers: frozenset[bytes] = frozenset()
     has_own_server: bool = False
+    state: Mapping[str, Any] | None = None
 
 
 class Guard:
@@ -96,7 +102,11 @@ class Guard:
         if kind == "lifespan":
             await live(self._application, self._started, scope, receive, send)
         elif kind in ("http", "websocket"):
-            await self._answer(scope, receive, send)
+            visit = _visit.get()
+            if visit is not None and visit.has_examined(scope, self._opened()):
+                await self._application(scope, receive, send)  # the same gate stands further out, too
+            else:
+                await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         gate = self._opened()
@@ -145,11 +155,15 @@ class Visit:
         self._application = application
         self._connection = connection
         self._raw_path = raw_path
-        self._gate = gate
+        self.gate = gate
         self._public = public
         self._answer: _Answer | None = None
         self.hidden_headers = gate.secret_headers | CREDENTIAL_HEADERS
         self.failure: Exception | None = None
+
+    def has_examined(self, scope: Scope, gate: OpenGate | None) -> bool:
+        """Whether this is the request that it lets through just now, by this gate."""
+        return scope.get(_VISIT_KEY) is self and gate is self.gate
 
     def is_public(self, path: str) -> bool:
         """As its author has named it."""
@@ -168,6 +182,7 @@ class Visit:
         caller = None if principal is None else Caller(exchange, principal, settle)
         scope = self._inner_scope(exchange, caller)
         answer = self._answer = _Answer(exchange, settle, self._connection.send)
+        entered = _visit.set(self)
         tokens = enter_request(caller, asyncio.get_running_loop())
         try:
             await self._application(scope, self._counting(exchange), answer.send)
@@ -178,6 +193,7 @@ class Visit:
             self.failure = failure
         finally:
             leave_request(tokens)
+            _visit.reset(entered)
             if caller is not None:
                 caller.end()
         return await answer.finished()
@@ -190,7 +206,7 @@ class Visit:
         root, path = outer_root + below, outer_root + below + exchange.path
         if outer["path"] not in (path, below + exchange.path, path.removesuffix("/")):
             raise InvalidRequest("The path can be read in two ways.")
-        hidden = self.hidden_headers if caller is not None else self._gate.secret_headers
+        hidden = self.hidden_headers if caller is not None else self.gate.secret_headers
         given = outer.get("extensions") or {}
         peer, client = exchange.request.peer, outer.get("client")
         scope: Scope = {
@@ -199,9 +215,12 @@ class Visit:
             "path": path,
             "headers": [(name, value) for name, value in outer["headers"] if name.lower() not in hidden],
             "client": client if client is None or client[0] == peer else (peer, 0),
+            _VISIT_KEY: self,
             "extensions": {"tls": given["tls"]} if "tls" in given else {},
         }
         scope.pop(SCOPE_KEY, None)
+        if self.gate.state is not None:
+            scope["state"] = dict(self.gate.state)
         if caller is not None:
             scope[SCOPE_KEY] = caller
         return scope

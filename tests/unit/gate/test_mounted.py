@@ -14,8 +14,10 @@ from tests.rigs.gate_rig import ALICE, ALICE_KEY, GUEST_KEY, GateRig, gate_rig
 
 import torchgate
 from torchgate.gate.asgi import GateApp, Receive, Scope, Send
+from torchgate.gate.carriers import IisCarrier
 from torchgate.gate.declarations import FRONT_DOORS
 from torchgate.gate.front_door import DoorParts, FrontDoor
+from torchgate.gate.marked_paths import MarkedPaths
 from torchgate.gate.mounted import Guard, OpenGate, secret_headers
 from torchgate.gate.proofs import PairingProof
 from torchgate.gate.public_paths import PublicPaths
@@ -376,6 +378,26 @@ async def test_what_somebody_put_into_the_scope_before_counts_for_nothing(rig: G
     assert "torchgate" not in inner.scopes[0]
 
 
+async def test_a_second_guard_of_the_same_gate_lets_through_what_the_first_has_examined(rig: GateRig):
+    """As where a guarded application is served by gate.serve; one record, and still no way in from elsewhere."""
+    guard, inner = _guarded(rig)
+    outer = Guard(guard, guard._opened, _nothing, PUBLIC)
+    assert (await ask(outer, path="/private", headers=ALICE_KEY)).status == 200
+    assert (await ask(outer, path="/about")).status == 200
+    assert len(rig.audit.events) == 1
+    used = inner.scopes[0]
+    assert (await ask(guard, path="/private", **{key: used[key] for key in used if "torchgate" in key})).status == 401
+
+    async def asks_itself(scope: Scope, receive: Receive, send: Send) -> None:
+        again = {**scope, "path": "/other", "raw_path": b"/other"}
+        del again["torchgate.visit"]
+        inner.route = _hello
+        await guard(again, receive, send)
+
+    inner.route = asks_itself
+    assert (await ask(outer, path="/private", headers=ALICE_KEY)).status == 401
+
+
 async def test_extensions_of_the_server_end_at_the_guard(rig: GateRig):
     """An answer that is sent by another message than a body would go past its record."""
     guard, inner = _guarded(rig)
@@ -627,3 +649,79 @@ async def test_a_refusal_after_the_route_has_read_the_body_waits_for_no_more_of_
     inner.route = route
     answer = await ask(counted, method="POST", path="/private", headers=GUEST_KEY, body=b"abc")
     assert (answer.status, messages) == (403, 1)
+
+
+async def test_below_the_prefix_for_windows_callers_the_application_stands_a_second_time(rig: GateRig):
+    """The prefix is a part of where it is mounted, and of no path that it knows."""
+    carrier = IisCarrier(
+        b"ms-aspnetcore-winauthtoken", None, MarkedPaths(()), closes_elsewhere=True, has_certificates=False
+    )
+    parts = DoorParts(proof=PairingProof("secret"), carrier=carrier, windows_prefix=b"/win")
+    rig.door = FrontDoor(FRONT_DOORS["ancm"], parts=parts)
+    guard, inner = _guarded(rig)
+    sent = {**ALICE_KEY, "MS-ASPNETCORE-TOKEN": "secret"}
+    assert (await ask(guard, path="/win/private", headers=sent)).status == 200
+    assert (inner.scopes[0]["root_path"], inner.scopes[0]["path"]) == ("/win", "/win/private")
+    assert (await ask(guard, path="/winter", headers=sent)).status == 200
+    assert (inner.scopes[1]["root_path"], inner.scopes[1]["path"]) == ("", "/winter")
+
+
+async def test_what_a_route_does_after_its_answer_may_still_ask(rig: GateRig):
+    """Background tasks run before the application returns; their questions are recorded like any."""
+    guard, inner = _guarded(rig)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await _hello(scope, receive, send)
+        await torchgate.caller().infer("double", {"x": [[1, 2]]})
+
+    inner.route = route
+    assert (await ask(guard, path="/private", headers=ALICE_KEY)).status == 200
+    assert [event.action for event in rig.audit.events] == ["", "infer"]
+
+
+async def test_a_route_that_waits_no_longer_takes_its_inference_back(rig: GateRig):
+    """The record says so, and the engine gets its room again."""
+    guard, inner = _guarded(rig)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await torchgate.caller().infer("hangs", {"x": [[1, 2]]})
+        await _hello(scope, receive, send)
+
+    inner.route = route
+    assert (await ask(guard, path="/private", headers=ALICE_KEY)).status == 200
+    assert [(event.status, event.code) for event in rig.audit.events] == [(499, "cancelled"), (200, "")]
+    assert rig.engine.open_permits == 0
+
+
+async def test_a_policy_that_looks_at_rows_is_asked_with_them(rig: GateRig):
+    """Once at the door and once with facts, as for a request of the protocol."""
+    guard, inner = _guarded(rig)
+    rig.policy.max_rows = 1
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await torchgate.caller().infer("double", {"x": [[1, 2]] * 2})
+
+    inner.route = route
+    assert (await ask(guard, path="/private", headers=ALICE_KEY)).status == 403
+    assert [facts and facts.rows for _, _, facts in rig.policy.asked] == [None, 2]
+    assert rig.engine.requests == []
+
+
+async def test_too_many_refusals_of_one_address_are_counted_and_not_written(rig: GateRig):
+    """Nobody fills the disk by asking routes of the application without a credential."""
+    guard, inner = _guarded(rig)
+    rig.refusals.left = 1
+    assert [(await ask(guard, path="/private")).status for _ in range(3)] == [401, 429, 429]
+    assert len(rig.audit.events) == 1
+    assert inner.scopes == []
+
+
+@pytest.mark.parametrize("name", ["torchgate", "torchgate.visit", "Torchgate", "X-Torchgate-Principal"])
+@pytest.mark.identity_case("mounted application", "headers that are called as the scope's keys are", "401")
+async def test_headers_that_look_like_our_names_prove_nothing(rig: GateRig, name: str):
+    """A scope is made by the server and by us; a client's headers stay among its headers."""
+    guard, inner = _guarded(rig)
+    assert (await ask(guard, path="/private", headers={name: "key:alice"})).status == 401
+    assert inner.scopes == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from torchgate.gate.mounted_lifespan import live
+from torchgate.gate.mounted_lifespan import live, lived
 
 
 class Life:
@@ -95,3 +95,43 @@ async def test_an_application_that_does_not_start_stops_the_gate(raises: bool):
 
     await life.run(application)
     assert life.told == ["gate starts", "gate stops", "startup.failed"]
+
+
+async def test_a_server_without_lifespan_gives_the_application_its_life():
+    """Its state comes out, and it has stopped when the block is left."""
+    told: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "lifespan.startup"
+        scope["state"]["pool"] = 1
+        await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
+        told.append("stops")
+        await send({"type": "lifespan.shutdown.complete"})
+
+    state: dict[str, Any] = {}
+    async with lived(application, state):
+        assert state == {"pool": 1}
+    assert told == ["stops"]
+
+
+async def test_an_application_that_says_that_it_does_not_start_is_not_served():
+    """Its own words are the reason."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        raise ValueError("no database")
+
+    with pytest.raises(RuntimeError, match="no database"):
+        async with lived(application, {}):
+            raise AssertionError("must not be served")
+
+
+async def test_an_application_without_lifespan_is_served():
+    """Most test doubles, and plain functions."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError("http alone")
+
+    async with lived(application, {}):
+        pass
