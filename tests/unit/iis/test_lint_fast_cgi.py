@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from torchgate.iis import fast_cgi
 from torchgate.iis.facts import ServerFacts
 from torchgate.iis.fast_cgi import script_processor
 from torchgate.iis.host_config import host_config
@@ -84,3 +86,13 @@ def test_a_plan_that_would_load_the_models_once_a_process_is_refused():
         plan_mistakes(mistaken)
     )
     assert len(list(plan_mistakes(mistaken))) == 2
+
+
+def test_an_application_of_ones_own_is_called_from_its_project_and_the_linter_asks_who_guards_it(tmp_path: Path):
+    own = msgspec.structs.replace(PLAN, wsgi_handler="app.app")
+    settings = {one.get("key"): one.get("value") for one in fast_cgi.settings(own).named("add")}
+    assert (settings["WSGI_HANDLER"], settings["PYTHONPATH"]) == ("app.app", "D:\\p")
+    assert "PYTHONPATH" not in web_config(PLAN), "Torchgate itself is installed"
+    (finding,) = found(tmp_path, web_config(own), host_config(own))
+    assert "WSGI_HANDLER is 'app.app'" in finding
+    assert "torchgate.Gate" in finding
