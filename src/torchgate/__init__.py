@@ -2,9 +2,10 @@
 
 TYPE_CHECKING = False  # type checkers know the name; `typing` itself takes longer to import than all that is here
 if TYPE_CHECKING:
+    from torchgate.contract.caller_tokens import CannotImpersonate
     from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource
     from torchgate.contract.errors import Forbidden, TorchgateError
-    from torchgate.contract.model import Array, Batch, LoadContext, Model
+    from torchgate.contract.model import Array, Batch, LoadContext, Model, NoCaller
     from torchgate.contract.policy_hook import PolicyContext, PolicyHook
     from torchgate.contract.principal import Principal, RowPrincipal
     from torchgate.gate.caller import BlockingCaller, Caller, blocking_caller, caller
@@ -16,12 +17,14 @@ __all__ = [
     "Batch",
     "BlockingCaller",
     "Caller",
+    "CannotImpersonate",
     "Decision",
     "Forbidden",
     "Gate",
     "LoadContext",
     "Model",
     "ModelRef",
+    "NoCaller",
     "PolicyContext",
     "PolicyHook",
     "Principal",
@@ -37,9 +40,10 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "torchgate.contract.caller_tokens": ("CannotImpersonate",),
     "torchgate.contract.decision": ("Action", "Decision", "ModelRef", "RequestFacts", "Resource"),
     "torchgate.contract.errors": ("Forbidden", "TorchgateError"),
-    "torchgate.contract.model": ("Array", "Batch", "LoadContext", "Model"),
+    "torchgate.contract.model": ("Array", "Batch", "LoadContext", "Model", "NoCaller"),
     "torchgate.contract.policy_hook": ("PolicyContext", "PolicyHook"),
     "torchgate.contract.principal": ("Principal", "RowPrincipal"),
     "torchgate.gate.caller": ("BlockingCaller", "Caller", "blocking_caller", "caller"),

@@ -20,6 +20,7 @@ from torchgate.gate.checks import is_loopback
 from torchgate.gate.client import ClientAnswer, GateClient
 from torchgate.project import ProjectError, development_token, running_server
 from torchgate.terminal import fail, note, say
+from torchgate.windows_here import no_impersonation_here
 
 
 class InputError(Exception):
@@ -153,7 +154,8 @@ def list_models(parsed: argparse.Namespace) -> int:
         for finding in configuration.findings:
             note(str(finding))
         return 1
-    catalog, findings = read_catalog(configuration.settings.models)
+    settings = configuration.settings
+    catalog, findings = read_catalog(settings.models, no_tokens=no_impersonation_here(settings.identity.windows))
     for finding in findings:
         note(str(configuration.locate(finding)))
     entries = sorted(catalog.entries.items())

@@ -165,7 +165,7 @@ async def composed_gate(
         )
         services = GateServices(
             settings=settings.gate,
-            front_door=_front_door(settings, secrets),
+            front_door=_front_door(settings, secrets, engine),
             engine=engine,
             authentication=access[0],
             authorisation=access[1],
@@ -387,9 +387,13 @@ def _recorder(log: RequestLog, metrics: Metrics) -> Callable[[RequestEvent], Non
     return record
 
 
-def _front_door(settings: TorchgateSettings, secrets: LiveSecrets) -> FrontDoor:
+def _front_door(settings: TorchgateSettings, secrets: LiveSecrets, engine: Engine) -> FrontDoor:
+    def wants_rights() -> bool:
+        return allowed and any(model.impersonates for model in engine.models())
+
+    allowed = settings.identity.windows.impersonation
     try:
-        return front_door_of(settings, secrets)
+        return front_door_of(settings, secrets, wants_rights=wants_rights)
     except ValueError as error:
         raise CannotStart(str(error)) from None
 

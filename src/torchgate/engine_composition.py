@@ -24,16 +24,27 @@ from torchgate.engine.trusted_code import SignedCode, in_place
 from torchgate.engine.worker_environment import worker_environment
 from torchgate.life_cycle import LifeCycle
 from torchgate.telemetry.instance_lock import InstanceLock
+from torchgate.windows_here import no_impersonation_here
 
 _log = logging.getLogger("torchgate.app")
 
 
 def built_engine(
-    configuration: Configuration, settings: TorchgateSettings, sections: Sections, life_cycle: LifeCycle
+    configuration: Configuration,
+    settings: TorchgateSettings,
+    sections: Sections,
+    life_cycle: LifeCycle,
+    *,
+    no_tokens: str = "",
 ) -> Scheduler:
-    """The engine over workers of this machine, not started."""
+    """The engine over workers of this machine, not started.
+
+    Args:
+        no_tokens: why callers' tokens don't come to this process, whatever the system; empty: they do.
+    """
     children = _workers_children(settings.engine.control_group)
-    catalog, findings = read_catalog(settings.models)
+    no_tokens = no_impersonation_here(settings.identity.windows) or no_tokens
+    catalog, findings = read_catalog(settings.models, no_tokens=no_tokens)
     for finding in findings:
         _log.warning("%s", finding)
     signed = SignedCode(
@@ -57,10 +68,16 @@ def built_engine(
         shares=settings.shares,
         on_lifecycle=life_cycle.note,
         quotas=Quotas(settings.quotas, monotonic_s),
+<<<<<<< HEAD
         examine_signed=verification.holding(signed.examine),
         examine_allowed=verification.holding(examine_allowed),
         read=lambda name: read_model(settings.models, name),
         installation=verification,
+=======
+        examine_signed=signed.examine,
+        examine_allowed=signed.copied if settings.models.copies else None,
+        read=lambda name: read_model(settings.models, name, no_tokens=no_tokens),
+>>>>>>> d5c5bc7 (A model's code acts with its caller's Windows rights, in a block; a worker that keeps them ends)
     )
 
 

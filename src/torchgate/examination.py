@@ -14,6 +14,7 @@ from torchgate.config import Configuration, TorchgateSettings, explain, read_con
 from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
 from torchgate.engine.catalog import read_catalog
+from torchgate.engine.checks import Machine
 from torchgate.engine.checks import checks as engine_checks
 from torchgate.engine.share_checks import share_checks
 from torchgate.front_door_setup import front_door_setting_checks
@@ -22,7 +23,7 @@ from torchgate.gate.tls_checks import tls_findings
 from torchgate.pool_checks import pool_checks
 from torchgate.secret_places import private_files, secret_checks
 from torchgate.telemetry.checks import checks as telemetry_checks
-from torchgate.windows_here import windows_accounts
+from torchgate.windows_here import no_impersonation_here, windows_accounts
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
@@ -72,7 +73,7 @@ def _room_findings(
         configuration.file.parent,
         quotas=settings.quotas,
         roles=settings.role_names,
-        controllers=controllers,
+        machine=Machine(controllers, no_impersonation_here(settings.identity.windows)),
     )
     yield from pool_checks(settings, windows_accounts())
     yield from share_checks(settings.shares, settings.role_names)

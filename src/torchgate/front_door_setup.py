@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from torchgate.access.secrets.live_secrets import LiveSecrets
@@ -24,9 +24,16 @@ _MAX_WEB_CONFIG_BYTES = 1 << 20
 
 
 def front_door_of(
-    settings: TorchgateSettings, secrets: LiveSecrets, environment: Mapping[str, str] = os.environ
+    settings: TorchgateSettings,
+    secrets: LiveSecrets,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    wants_rights: Callable[[], bool] = lambda: False,
 ) -> FrontDoor:
     """The configured front door.
+
+    Args:
+        wants_rights: whether a model is served now that acts with its caller's Windows rights.
 
     Raises:
         ValueError: its proof can't be had; the sentence says what to do.
@@ -39,6 +46,7 @@ def front_door_of(
         windows_prefix=identity.windows.prefix or "",
         certificate_paths=CertificatePaths(identity.certificate_paths if identity.certificates else ()),
         accepts_secret=None if name is None else secrets.get(name).accepts,
+        wants_rights=wants_rights,
     )
     return FrontDoor(
         FRONT_DOORS[settings.gate.front_door],
@@ -57,7 +65,8 @@ def front_door_setting_checks(settings: TorchgateSettings) -> Iterator[Finding]:
         yield Finding("error", f"there is no secret {name!r} in [secrets]. {hint}", setting="gate.proxy.secret")
     windows = settings.identity.windows
     if windows.enabled:
-        yield from windows_setting_checks(settings.gate, MarkedPaths(windows.marked_paths))
+        paths = MarkedPaths(windows.marked_paths)
+        yield from windows_setting_checks(settings.gate, paths, impersonates=windows.impersonation)
 
 
 def front_door_checks(settings: TorchgateSettings, environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -32,6 +32,7 @@ from torchgate.telemetry.instance_lock import InstanceLock
 from torchgate.terminal import say
 
 _LOCK_FILE = "pool.lock"
+_NO_TOKENS = "a pool's gates are other processes, whose callers' tokens stay with them; it needs `torchgate serve`"
 
 
 def run_pool(path: Path, flags: Sequence[str], started_by: Supervisor | None = None) -> int:
@@ -61,7 +62,7 @@ async def _run(
         await running.enter_async_context(life_cycle.watching_models())
         watch = ModelsWatch(settings.models)
         shared = _SharedWith(sections, accounts)
-        engine = built_engine(configuration, settings, shared, life_cycle)
+        engine = built_engine(configuration, settings, shared, life_cycle, no_tokens=_NO_TOKENS)
         pool = PoolEnd(engine, shared, program=__version__)
         engine.watch(pool.changed)
         running.push_async_callback(pool.close)

@@ -97,7 +97,7 @@ def verify_models(parsed: argparse.Namespace) -> int:
     """Say who vouches for each version; 1 where a server would refuse one, or --strict finds one unsigned."""
     try:
         configuration, settings = project_settings(parsed)
-        catalog, _ = read_catalog(settings.models)
+        catalog, _ = read_catalog(settings.models, no_tokens="")
         entries = list(_chosen(catalog, parsed.models))
     except CannotSign as why:
         return fail(str(why))
@@ -134,9 +134,9 @@ def project_settings(parsed: argparse.Namespace) -> tuple[Configuration, Torchga
 
 def _catalog_of(models: ModelsSettings) -> Catalog:
     """The catalog with every model's code allowed: what is to be signed is not signed yet."""
-    catalog, _ = read_catalog(models)
+    catalog, _ = read_catalog(models, no_tokens="")
     names = tuple({ref.name for ref in catalog.entries})
-    catalog, _ = read_catalog(models.model_copy(update={"allow_code": names}))
+    catalog, _ = read_catalog(models.model_copy(update={"allow_code": names}), no_tokens="")
     return catalog
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from torchgate.access.windows_settings import WindowsSettings
 from torchgate.contract.windows_tokens import WindowsAccounts, WindowsTokens
 
 
@@ -16,6 +17,15 @@ def windows_accounts() -> WindowsAccounts | None:
 
         return WindowsAccountLookup()
     return None
+
+
+def no_impersonation_here(settings: WindowsSettings) -> str:
+    """Why no model can act with its caller's rights on this system, with these settings; empty: one can."""
+    if sys.platform != "win32":
+        return "only Windows has its callers' tokens, and this system is another"
+    if not settings.impersonation:
+        return "identity.windows.impersonation in torchgate.toml is not true"
+    return ""
 
 
 def windows_tokens() -> WindowsTokens | None:

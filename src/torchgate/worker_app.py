@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from torchgate.contract.caller_tokens import Impersonation
 from torchgate.contract.os_services import WorkerEnd
 from torchgate.contract.worker_wire import WireError
 
@@ -27,7 +28,7 @@ def main() -> int:
 
     bound_threads(os.environ)
     try:
-        WorkerLoop(end).run()
+        WorkerLoop(end, impersonation=open_impersonation()).run()
     except WireError as error:
         sys.stderr.write(f"worker: the engine sent what is no message: {error}. The worker ends.\n")
         return EXIT_BAD_MESSAGE
@@ -45,6 +46,15 @@ def open_end(arguments: list[str]) -> WorkerEnd:
     from torchgate.posix.worker_end import PosixWorkerEnd
 
     return PosixWorkerEnd.from_arguments(arguments)
+
+
+def open_impersonation() -> Impersonation | None:
+    """What this process can do with callers' tokens; None: this platform has none."""
+    if sys.platform == "win32":
+        from torchgate.windows.impersonation import WindowsImpersonation
+
+        return WindowsImpersonation()
+    return None
 
 
 if __name__ == "__main__":

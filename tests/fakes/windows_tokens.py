@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from torchgate.contract.windows_tokens import Account, NotAToken, TokenFacts
+from torchgate.contract.windows_tokens import Account, NotAToken, Taken, TokenFacts
 
 OWN_SID = "S-1-5-21-10-20-30-1000"
 _FIRST_SPECIAL_HANDLE = 2**31
@@ -17,11 +17,36 @@ class FakeObject(msgspec.Struct, frozen=True):
         facts: what its reader gets; None: no token.
         can_be_read: the handle has the right to.
         fails: reading it fails after it has proven to be a token.
+        mark: of what tells it from other tokens with the same facts.
     """
 
     facts: TokenFacts | None = None
     can_be_read: bool = True
     fails: bool = False
+    mark: str = ""
+
+
+class FakeKept:
+    """Implements contract.caller_tokens.CallerToken.
+
+    Args:
+        tokens: whose handle table it lies in.
+        handle: there.
+        likeness: as the contract says.
+    """
+
+    def __init__(self, tokens: FakeTokens, handle: int, likeness: str) -> None:
+        self.tokens = tokens
+        self.handle = handle
+        self.likeness = likeness
+
+    @property
+    def is_open(self) -> bool:
+        return self.handle in self.tokens.open
+
+    def close(self) -> None:
+        self.tokens.open.pop(self.handle, None)
+        self.tokens.kept.discard(self.handle)
 
 
 class FakeTokens:
@@ -30,6 +55,7 @@ class FakeTokens:
     def __init__(self) -> None:
         self.open: dict[int, FakeObject] = {}
         self.closings: list[int] = []
+        self.kept: set[int] = set()
         self._next = 4
 
     def put(self, thing: FakeObject) -> int:
@@ -39,7 +65,8 @@ class FakeTokens:
         return self._next
 
     def take(self, handle: int) -> TokenFacts:
-        thing = self.open.get(handle) if 0 < handle < _FIRST_SPECIAL_HANDLE else None
+        handle &= ~3
+        thing = self.open.get(handle) if 0 < handle < _FIRST_SPECIAL_HANDLE and handle not in self.kept else None
         if thing is None or thing.facts is None or not thing.can_be_read:
             raise NotAToken("no object has this handle, or one that is not a token")
         del self.open[handle]
@@ -47,6 +74,15 @@ class FakeTokens:
         if thing.fails:
             raise NotAToken("a token of which Windows gives no facts")
         return thing.facts
+
+    def take_and_keep(self, handle: int) -> Taken:
+        thing = self.open.get(handle & ~3)
+        facts = self.take(handle)
+        if facts.level in ("anonymous", "identification"):
+            return Taken(facts, None, "the Windows token can't be impersonated (error 1346)")
+        number = self.put(FakeObject(facts))
+        self.kept.add(number)
+        return Taken(facts, FakeKept(self, number, f"{facts}{thing.mark if thing else ''}"))
 
 
 class FakeAccounts:

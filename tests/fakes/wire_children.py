@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.os_services import ChannelReceiver, ChildSpec, Section
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
@@ -65,6 +66,8 @@ class WireChild:
         self.is_killed = False
         self.limits: WorkerLimits | None = None
         self.limit_refusal: OSError | None = None
+        self.lend_refusal: OSError | None = None
+        self.lent: list[CallerToken] = []
         self.heard: list[Heard] = []
         self._opener: Opener | None = None
         self._receiver = receiver
@@ -86,6 +89,14 @@ class WireChild:
     def hand_over(self, section: Section) -> int:
         self.section = section
         return 7
+
+    def lend(self, token: CallerToken) -> int:
+        if self.lend_refusal is not None:
+            raise self.lend_refusal
+        if not token.is_open:
+            raise OSError("the token was given back already")
+        self.lent.append(token)
+        return 1000 + 4 * len(self.lent)
 
     def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
         if self.limit_refusal is not None:

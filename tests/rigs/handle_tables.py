@@ -7,8 +7,9 @@ import struct
 import sys
 from typing import Protocol
 
-from tests.fakes.windows_tokens import OWN_SID, FakeObject, FakeTokens
+from tests.fakes.windows_tokens import OWN_SID, FakeKept, FakeObject, FakeTokens
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.windows_tokens import Level, TokenFacts, WindowsTokens
 
 ADMINISTRATORS = "S-1-5-32-544"
@@ -23,6 +24,14 @@ class HandleTable(Protocol):
 
     def token(self, level: Level = "primary", *, denied_group: str = "") -> int:
         """A token of our own account."""
+        ...
+
+    def twin(self, handle: int) -> int:
+        """Another handle to the same token."""
+        ...
+
+    def number_of(self, token: CallerToken) -> int:
+        """The handle of one that was kept."""
         ...
 
     def own_token(self) -> int:
@@ -63,6 +72,13 @@ class FakeTable:
         facts = TokenFacts(OWN_SID, groups, denials, is_own_account=True, level=level)
         return self.tokens.put(FakeObject(facts))
 
+    def twin(self, handle: int) -> int:
+        return self.tokens.put(self.tokens.open[handle])
+
+    def number_of(self, token: CallerToken) -> int:
+        assert isinstance(token, FakeKept)
+        return token.handle
+
     def own_token(self) -> int:
         facts = TokenFacts(OWN_SID, frozenset({EVERYONE}), is_own_process=True, is_own_account=True)
         return self.tokens.put(FakeObject(facts))
@@ -93,6 +109,7 @@ if sys.platform == "win32":
     import win32security
 
     from torchgate.windows.access_list import own_sid
+    from torchgate.windows.kept_token import KeptToken
     from torchgate.windows.tokens import WindowsTokenReader
 
     _SYSTEM_EXTENDED_HANDLE_INFORMATION = 64
@@ -118,6 +135,13 @@ if sys.platform == "win32":
                 win32security.TokenPrimary if is_primary else win32security.TokenImpersonation,
             )
             return token.Detach()
+
+        def twin(self, handle: int) -> int:
+            return _duplicate(handle, 0, win32con.DUPLICATE_SAME_ACCESS)
+
+        def number_of(self, token: CallerToken) -> int:
+            assert isinstance(token, KeptToken)
+            return token._handle
 
         def own_token(self) -> int:
             return _duplicate(_own(), 0, win32con.DUPLICATE_SAME_ACCESS)

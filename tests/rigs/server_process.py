@@ -101,14 +101,17 @@ class ServerProcess:
     ) -> None:
         self.stop()
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, headers: Mapping[str, str] | None = None) -> None:
         """Return when /v2/health/ready says 200.
+
+        Args:
+            headers: that its front door needs.
 
         Raises:
             AssertionError: it does not; the text has what the server printed.
         """
         give_up_at = time.perf_counter() + _READY_S
-        while self.get("/v2/health/ready") != 200:
+        while self.get("/v2/health/ready", headers) != 200:
             if time.perf_counter() > give_up_at or self.process.poll() is not None:
                 raise AssertionError(f"the server does not become ready:\n{self.output()}")
             time.sleep(0.1)

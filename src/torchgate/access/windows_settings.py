@@ -26,6 +26,9 @@ class WindowsSettings(Settings):
     """Whether callers count who have the account that this server runs as: two sites with one service account."""
     allow_service_accounts: bool = False
     """Whether SYSTEM, LocalService and NetworkService of this machine count."""
+    impersonation: bool = False
+    """Whether models that say `impersonate = true` are served, whose code then acts with the rights of whoever calls
+    them. While one is served, the gate keeps a duplicate of each caller's token to the end of its request."""
 
     @property
     def marked_paths(self) -> tuple[str, ...]:
@@ -38,4 +41,6 @@ class WindowsSettings(Settings):
             raise ValueError("paths are given, but enabled is not true; say enabled = true, or take the paths out")
         if self.prefix is not None and not self.prefix.strip("/"):
             raise ValueError('prefix is "/", and nothing would be left elsewhere; say paths = ["/"] instead')
+        if self.impersonation and not self.enabled:
+            raise ValueError("impersonation is true, but enabled is not; say enabled = true, or take it out")
         return self

@@ -46,6 +46,7 @@ class Artifact(msgspec.Struct, frozen=True):
             twice as much of its time.
         activation: number of this loading, unique in this process: two of one version may stand side by side while one
             replaces the other, each with memory and replicas of its own.
+        impersonates: its code acts with its caller's Windows rights, so that a batch holds one token alone.
     """
 
     ref: ModelRef
@@ -68,6 +69,7 @@ class Artifact(msgspec.Struct, frozen=True):
     activation: int = 0
     device_weight: float = 1.0
     tuned: Tuned | None = None
+    impersonates: bool = False
 
 
 class Slot(Protocol):

@@ -9,6 +9,7 @@ TorchgateError
 │   ├── RejectedCredential    presented and refused                                 (401)
 │   └── IssuerUnavailable     can't be examined now: no keys of that issuer         (503)
 ├── Forbidden                 proven, and not allowed                               (403)
+│   └── NoCallerToken         the model acts with its caller's rights, and has none (403)
 ├── UnknownModel              no such model or version                              (404)
 ├── UnknownPath               no such route                                         (404)
 ├── MethodNotAllowed          a route, but not with this method                     (405)
@@ -98,6 +99,19 @@ class Forbidden(TorchgateError):
     """The principal is known and not allowed; the deciding rule stays in `detail`."""
 
     code = "forbidden"
+
+
+class NoCallerToken(Forbidden):
+    """The model acts with its caller's Windows rights, and this request brought no token that gives them."""
+
+    code = "no_caller_token"
+
+    def __init__(self, model: str, *, detail: str = "") -> None:
+        super().__init__(
+            f"Model '{model}' acts with the Windows rights of its caller, and this request brought no Windows token "
+            "that gives them. Call it through IIS with Windows authentication.",
+            detail=detail,
+        )
 
 
 class UnknownModel(TorchgateError):

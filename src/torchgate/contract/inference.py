@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.os_services import Place
 from torchgate.contract.principal import Principal
@@ -50,6 +51,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
         priority: V2 `priority`: orders only the caller's own rows; 0 is none, 1 the highest.
         parameters: those that the model declares.
         client_ids: what the client calls it (X-Request-ID, V2 `id`), where it can be taken back by that name.
+        token: of the caller, where the model acts with its rights; belongs to whoever made the request.
     """
 
     request_id: str
@@ -61,6 +63,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     priority: int = 0
     parameters: Mapping[str, ParameterValue] = msgspec.field(default_factory=dict)
     client_ids: tuple[str, ...] = ()
+    token: CallerToken | None = None
 
 
 class InferenceResponse(msgspec.Struct, frozen=True):
@@ -99,6 +102,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
             artifact may have taken its place.
         is_default: whether a name without a version means this one.
         limits: how the operating system holds its workers to their limits, once it is ready.
+        impersonates: it acts with its callers' Windows rights, so that each request needs its caller's token.
     """
 
     ref: ModelRef
@@ -116,6 +120,7 @@ class ModelDescription(msgspec.Struct, frozen=True):
     activation: int = 0
     is_default: bool = False
     limits: tuple[Enforcement, ...] = ()
+    impersonates: bool = False
 
 
 class ModelChange(msgspec.Struct, frozen=True):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,6 +16,23 @@ Array = Any
 
 Any, because this room must not know torch and an author's editor should not be told less than the truth.
 """
+
+
+class NoCaller(Exception):
+    """There is nobody whose rights could be had: a made-up input, a model that does not ask for them, a run that is
+    over.
+    """
+
+
+class LendsRights(Protocol):
+    """Lends a model's code the rights of the caller whose rows it runs."""
+
+    def acting(self) -> AbstractContextManager[None]:
+        """A block in which the thread that enters it, and no other, acts as the caller.
+
+        Entering it raises NoCaller, or contract.caller_tokens.CannotImpersonate.
+        """
+        ...
 
 
 class LoadContext(msgspec.Struct, frozen=True):
@@ -43,6 +61,7 @@ class Batch(msgspec.Struct, frozen=True):
         principals: who each row belongs to; as many as rows.
         parameters: request parameters of each row that model.toml declares; as many as rows.
         deadline_at: the earliest deadline, on `time.perf_counter()`.
+        rights: of the one caller, where the model asks for them (`impersonate = true`); use `as_caller`.
     """
 
     inputs: Mapping[str, Array]
@@ -50,6 +69,28 @@ class Batch(msgspec.Struct, frozen=True):
     principals: Sequence[RowPrincipal]
     parameters: Sequence[Mapping[str, bool | int | float | str]]
     deadline_at: float
+    rights: LendsRights | None = None
+
+    @property
+    def has_caller(self) -> bool:
+        """Whether `as_caller` can be used: not in warm-up and not on a golden input, which nobody has sent."""
+        return self.rights is not None
+
+    def as_caller(self) -> AbstractContextManager[None]:
+        """`with batch.as_caller():`; in this block this thread has the Windows rights of its caller, and no others.
+
+        Threads that the block starts have the server's. Entering it raises CannotImpersonate where Windows does not
+        give the rights: then nothing of the block runs.
+
+        Raises:
+            NoCaller: there is no caller, or the model does not say `impersonate = true`.
+        """
+        if self.rights is None:
+            raise NoCaller(
+                "these rows have no caller whose rights could be had: the model does not say impersonate = true, or "
+                "the input is made up (warm-up, golden.json). Ask batch.has_caller first."
+            )
+        return self.rights.acting()
 
 
 class Model:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
 
 
@@ -80,6 +81,15 @@ class Child(Protocol):
 
     def hand_over(self, section: Section) -> int:
         """Give the child access to a section; returns the token by which its WorkerEnd opens it."""
+        ...
+
+    def lend(self, token: CallerToken) -> int:
+        """Give the child a handle of its own to a caller's token, which it closes itself; returns its number there.
+
+        Raises:
+            OSError: the token is closed, the child is gone, or this system has no such tokens.
+            TypeError: a token of another room.
+        """
         ...
 
     def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:

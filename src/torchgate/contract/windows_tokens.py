@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
+
+from torchgate.contract.caller_tokens import CallerToken
 
 Level = Literal["primary", "anonymous", "identification", "impersonation", "delegation"]
 """`primary`, or what an impersonation token allows its holder."""
@@ -44,6 +46,21 @@ class NotAToken(Exception):
     """
 
 
+class Taken(NamedTuple):
+    """A token that was taken, and what of its rights was kept.
+
+    Args:
+        facts: what it says of its user.
+        token: a duplicate of ours by which its user can be impersonated, to be closed by whoever has it; None: none
+            could be made.
+        why_not: where there is none: why, without the handle's value.
+    """
+
+    facts: TokenFacts
+    token: CallerToken | None = None
+    why_not: str = ""
+
+
 class WindowsTokens(Protocol):
     """Tokens that somebody duplicated into this process."""
 
@@ -51,7 +68,16 @@ class WindowsTokens(Protocol):
         """Read a token and close its handle: once, only after it has proven to be a token, and then in any case.
 
         Raises:
-            NotAToken: it is none (then it is not closed), or it can't be read (then it is).
+            NotAToken: it is none (then it is not closed), or it can't be read (then it is), or it is one that was kept
+                (then it stays open: nobody but us may name it).
+        """
+        ...
+
+    def take_and_keep(self, handle: int) -> Taken:
+        """Read a token and close its handle, as `take`, and keep a duplicate by which its user can be impersonated.
+
+        Raises:
+            NotAToken: as `take`; nothing is kept then.
         """
         ...
 

@@ -24,7 +24,7 @@ from torchgate.contract.principal import RowPrincipal
 from torchgate.contract.tensors import PlacedTensor, Signature
 from torchgate.contract.tuning import Tuned
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Raised with every incompatible change; Hello carries the worker's, and the engine refuses another."""
 
 MAX_FRAME_BYTES = 16 << 20
@@ -39,6 +39,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     Args:
         section_token, section_length: the section where all tensors of this version lie.
         channel_key: by which the worker knows the orders of the pool that sent this.
+        impersonates: its code acts with its caller's rights, by the token that comes with each Run.
     """
 
     model: str
@@ -57,6 +58,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     device_memory_fraction: float = 0.0
     tuned: Tuned | None = None
     channel_key: bytes = b""
+    impersonates: bool = False
 
 
 class RunItem(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +77,7 @@ class Run(msgspec.Struct, frozen=True, tag=True):
     Args:
         space_offset, space_length: where in the section the outputs may be written.
         deadline_at: the earliest of its requests, on the monotonic clock.
+        token: handle, in the worker, of the one token that all of these callers have; the worker's to close. 0: none.
     """
 
     batch_id: int
@@ -82,6 +85,7 @@ class Run(msgspec.Struct, frozen=True, tag=True):
     space_offset: int
     space_length: int
     deadline_at: float
+    token: int = 0
 
 
 class Space(msgspec.Struct, frozen=True, tag=True):

@@ -26,11 +26,19 @@ NO_VERSION = "none"
 SETTINGS_FILE = "model.toml"
 
 
-NO_IMPERSONATION = (
-    "it asks to act with its caller's rights (impersonate = true), and no worker of this Torchgate can, on any system: "
-    "it would act with the server's. Take it out, and let the model decide by `batch.principals`, which it is given."
-)
-"""A model that relies on its caller's rights must not run with more."""
+NOBODY_ASKED = "nobody has looked whether it can here"
+
+
+def no_impersonation(why: str) -> str:
+    """What keeps a model from being served that relies on its caller's rights: it must not run with more.
+
+    Args:
+        why: it can't have them.
+    """
+    return (
+        f"it asks to act with its caller's rights (impersonate = true), and can't have them: {why}. With the server's "
+        "rights it is not served. Or take it out, and let the model decide by `batch.principals`, which it is given."
+    )
 
 
 class CatalogEntry(msgspec.Struct, frozen=True):
@@ -71,13 +79,14 @@ class Catalog(msgspec.Struct, frozen=True):
     pinned: frozenset[str] = frozenset()
 
 
-def read_catalog(settings: ModelsSettings) -> tuple[Catalog, list[Finding]]:
+def read_catalog(settings: ModelsSettings, *, no_tokens: str = NOBODY_ASKED) -> tuple[Catalog, list[Finding]]:
     """The repository, and every mistake in it. A broken model stays in the catalog, with its mistake.
 
     Args:
         settings: its folder must be absolute.
+        no_tokens: why no model can act with its caller's rights here; empty: one can.
     """
-    reading = _Reading(settings)
+    reading = _Reading(settings, no_tokens)
     try:
         folders = model_folders(settings.folder)
     except OSError as error:
@@ -93,13 +102,16 @@ def read_catalog(settings: ModelsSettings) -> tuple[Catalog, list[Finding]]:
     return reading.catalog(), reading.findings
 
 
-def read_model(settings: ModelsSettings, name: str) -> Catalog | None:
+def read_model(settings: ModelsSettings, name: str, *, no_tokens: str = NOBODY_ASKED) -> Catalog | None:
     """What the repository has of one model now; None when it has no folder of exactly this name.
+
+    Args:
+        no_tokens: as of `read_catalog`.
 
     Raises:
         OSError: the repository can't be read.
     """
-    reading = _Reading(settings)
+    reading = _Reading(settings, no_tokens)
     for folder in model_folders(settings.folder):
         if folder.name == name and not name_mistake(name):
             reading.model(folder)
@@ -120,7 +132,8 @@ def model_folders(repository: Path) -> list[Path]:
 class _Reading:
     """Goes through the repository once."""
 
-    def __init__(self, settings: ModelsSettings) -> None:
+    def __init__(self, settings: ModelsSettings, no_tokens: str) -> None:
+        self._no_tokens = no_tokens
         self._allowed = frozenset(settings.allow_code)
         self.entries: dict[ModelRef, CatalogEntry] = {}
         self.defaults: dict[str, str] = {}
@@ -167,10 +180,10 @@ class _Reading:
         if not findings:
             settings, findings = examine_settings(values, ModelSettings, str(file), lines)
         self.findings += findings
-        if settings is not None and settings.impersonate and not findings:
-            line = line_of(("impersonate",), lines)
-            self.findings.append(Finding("error", NO_IMPERSONATION, str(file), line, "impersonate"))
-            return settings, lines, NO_IMPERSONATION
+        if settings is not None and settings.impersonate and self._no_tokens and not findings:
+            line, mistake = line_of(("impersonate",), lines), no_impersonation(self._no_tokens)
+            self.findings.append(Finding("error", mistake, str(file), line, "impersonate"))
+            return settings, lines, mistake
         if not findings:
             return settings, lines, ""
         more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
@@ -217,6 +230,14 @@ class _Reading:
             self.findings.append(Finding("error", str(error), file=str(folder.parent / SETTINGS_FILE), line=line))
             self._fail(ref, folder, settings, str(error))
             return
+        if settings.impersonate and kind != "class":
+            mistake = (
+                f"impersonate = true is for code that asks for its caller's rights (format 'class'); format {kind!r} "
+                "has none that could. Take it out."
+            )
+            self.findings.append(Finding("error", mistake, str(folder.parent / SETTINGS_FILE), line, "impersonate"))
+            self._fail(ref, folder, settings, mistake)
+            return
         is_allowed = ref.name in self._allowed
         if not is_allowed and not (folder / SIGNATURE_FILE).is_file():
             mistake = (
@@ -260,6 +281,7 @@ def _artifact(ref: ModelRef, folder: Path, settings: ModelSettings, kind_and_ent
         idempotent=settings.idempotent,
         warm_up=settings.warm_up.runs,
         tuned=settings.tuned[ref.version].tuned() if ref.version in settings.tuned else None,
+        impersonates=settings.impersonate,
     )
 
 

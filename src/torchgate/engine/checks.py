@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from torchgate.contract.back_end import Artifact
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
-from torchgate.engine.catalog import SETTINGS_FILE, Catalog, CatalogEntry, read_catalog
+from torchgate.engine.catalog import NOBODY_ASKED, SETTINGS_FILE, Catalog, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused, file_digests
 from torchgate.engine.golden import GOLDEN_FILE, GoldenMistake, file_mistake, read_golden
 from torchgate.engine.limit_checks import engine_limit_checks, limit_checks
@@ -22,6 +23,21 @@ from torchgate.engine.trust import Trust
 _DEFAULTS = LimitsSettings()
 
 
+class Machine(NamedTuple):
+    """What workers would have here.
+
+    Args:
+        controllers: of their control groups.
+        no_tokens: why no model can act with its caller's rights; empty: one can.
+    """
+
+    controllers: Collection[str] = ()
+    no_tokens: str = NOBODY_ASKED
+
+
+_UNKNOWN_MACHINE = Machine()
+
+
 def checks(
     engine: EngineSettings,
     models: ModelsSettings,
@@ -29,7 +45,7 @@ def checks(
     *,
     quotas: Sequence[QuotaSettings] = (),
     roles: Collection[str] = (),
-    controllers: Collection[str] = (),
+    machine: Machine = _UNKNOWN_MACHINE,
 ) -> Iterator[Finding]:
     """Examine `[engine]`, `[[quotas]]`, `[models]`, every model.toml and every signature; nothing is loaded.
 
@@ -37,10 +53,10 @@ def checks(
         models: its folder must be absolute.
         folder: of torchgate.toml, which paths of keys are relative to.
         roles: that exist, for the quotas.
-        controllers: that control groups of workers would have here.
+        machine: this one.
     """
     yield from quota_checks(quotas, roles)
-    catalog, findings = read_catalog(models)
+    catalog, findings = read_catalog(models, no_tokens=machine.no_tokens)
     yield from findings
     yield from quota_model_checks(quotas, catalog.entries)
     names = {ref.name for ref in catalog.entries}
@@ -53,8 +69,8 @@ def checks(
     for entry in catalog.entries.values():
         if not entry.mistake:
             yield from _version_checks(entry, trust)
-            yield from limit_checks(entry.artifact, controllers)
-    yield from engine_limit_checks(engine, controllers)
+            yield from limit_checks(entry.artifact, machine.controllers)
+    yield from engine_limit_checks(engine, machine.controllers)
     yield from _memory_checks(engine, catalog)
     if engine.standbys == 0:
         yield Finding(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.clock import Clock
 from torchgate.contract.worker_wire import RunDone
 
@@ -26,7 +27,12 @@ class WorkerEnded(Exception):
 
 
 class RunningBatch(Protocol):
-    """Whose memory a run touches."""
+    """Whose memory a run touches, and whose token it is lent."""
+
+    @property
+    def token(self) -> CallerToken | None:
+        """Open; None: the model has no use for one."""
+        ...
 
     def give_space(self, length: int, reply: Callable[[int, int], None]) -> None:
         """Find room for outputs and call `reply` with offset and length, 0 where there is none; maybe later."""

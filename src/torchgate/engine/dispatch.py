@@ -24,7 +24,7 @@ from torchgate.engine.shared import Shared
 from torchgate.engine.statistics import Statistics
 from torchgate.engine.suspects import Suspects
 from torchgate.engine.trial import Trial
-from torchgate.engine.waiting import Waiting, open_inputs, shape_key
+from torchgate.engine.waiting import Waiting, batch_key
 
 
 class Dispatcher:
@@ -73,7 +73,7 @@ class Dispatcher:
             on_over=self._batcher.charge,
             clock=clock,
         )
-        self._open_inputs = open_inputs(artifact.signature)
+        self._batch_key = batch_key(artifact)
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm = Alarm(self._pump)
         self._device, self._user = shared.devices.of(artifact), DeviceUser(artifact, artifact.device_weight, self._pump)
@@ -106,7 +106,7 @@ class Dispatcher:
         if request.deadline_at <= now:
             raise too_late(self._ref, request)
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, slot, shape_key(request, self._open_inputs), now, loop.create_future(), charge)
+        waiting = Waiting(request, slot, self._batch_key(request), now, loop.create_future(), charge)
         self._put(waiting, trial, now)
         self._callers.add(waiting)
         self.wake()

@@ -196,7 +196,9 @@ class ModelSettings(Settings):
     it, the one with twice the weight gets twice as much of its time."""
 
     impersonate: bool = False
-    """Whether the model must act with the rights of its caller. No model can yet: `true` keeps it from being served."""
+    """Whether the model's code acts with the Windows rights of its caller, in `with batch.as_caller():`. Only on
+    Windows, behind IIS with Windows authentication, with format `class`, and where `identity.windows.impersonation` is
+    true; the model is served nowhere else. Its batches hold rows of one token alone."""
 
     parameters: Annotated[dict[str, object], Field(default_factory=dict)]
     """Free settings for the author's `load`."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.os_services import Child
 from torchgate.contract.worker_seal import Sealer, new_channel_key
-from torchgate.contract.worker_wire import Load, Order, ToWorker, encode
+from torchgate.contract.worker_wire import Load, Order, Run, ToWorker, encode
 
 
 class OrderLine:
@@ -30,6 +31,16 @@ class OrderLine:
         """Send what only the holder of the key may ask for."""
         if self._sealer is not None:
             self.send(self._sealer.seal(order))
+
+    def order_run(self, run: Run, token: CallerToken | None) -> str:
+        """Send a run, with its caller's token lent to the child, if it has one; why not, or empty: it is sent."""
+        if token is not None and self._child is not None:
+            try:
+                run = msgspec.structs.replace(run, token=self._child.lend(token))
+            except OSError as error:
+                return str(error)
+        self.order(run)
+        return ""
 
     def send(self, message: ToWorker) -> None:
         """Send it, without waiting."""

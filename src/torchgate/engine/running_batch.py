@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from torchgate.contract.back_end import Batch, BatchAnswer, BatchItem, ItemAnswer
-from torchgate.contract.errors import ModelError, TorchgateError
+from torchgate.contract.caller_tokens import CallerToken
+from torchgate.contract.errors import Cancelled, ModelError, TorchgateError
 from torchgate.contract.principal import Principal, RowPrincipal
 from torchgate.contract.tensors import ITEM_BYTES, PlacedTensor, Signature, element_count
 from torchgate.contract.worker_wire import ItemDone, ItemFailed, Run, RunDone, RunItem, WireError
@@ -90,12 +91,13 @@ class PlacedBatch:
         outputs: where room for answers comes from.
     """
 
-    __slots__ = ("_batch", "_is_over", "_outputs", "_space")
+    __slots__ = ("_batch", "_is_over", "_outputs", "_space", "token")
 
     def __init__(self, batch: Batch, outputs: OutputSpace) -> None:
         self._batch = batch
         self._outputs = outputs
         self._is_over = False
+        self.token: CallerToken | None = None
         for item in batch.items:
             _piece(item).pin()
         self._space = outputs.memory.take(outputs.guess(batch.items))
@@ -113,6 +115,24 @@ class PlacedBatch:
             space.length if space is not None else 0,
             min([item.request.deadline_at for item in items]),
         )
+
+    def take_token(self) -> None:
+        """Find the one that all of its callers have; there is none for a made-up input.
+
+        Raises:
+            Cancelled: every one of them is given back, and with them went whoever waited.
+            RuntimeError: they have different ones.
+        """
+        requests = [item.request for item in self._batch.items]
+        tokens = [request.token for request in requests if request.token is not None]
+        if not tokens:
+            return
+        kinds = {(request.principal.key, request.token and request.token.likeness) for request in requests}
+        if len(kinds) > 1:
+            raise RuntimeError("a batch of callers with different rights. This is a bug.")
+        self.token = next((token for token in tokens if token.is_open), None)
+        if self.token is None:
+            raise Cancelled("The client went away before its request ran.")
 
     def give_space(self, length: int, reply: Callable[[int, int], None]) -> None:
         """Swap the space for a longer one."""

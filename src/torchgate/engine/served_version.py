@@ -78,6 +78,7 @@ class ServedVersion:
             state="failed" if entry.mistake else "loading",
             reason=entry.mistake or "it has not begun to load",
             activation=artifact.activation,
+            impersonates=artifact.impersonates,
         )
 
     def enter(self) -> None:

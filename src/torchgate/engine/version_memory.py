@@ -74,6 +74,7 @@ class VersionMemory:
             section_length=len(self._section.view),
             idempotent=artifact.idempotent,
             tuned=artifact.tuned,
+            impersonates=artifact.impersonates,
         )
 
     def close(self) -> None:

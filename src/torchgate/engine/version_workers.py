@@ -18,6 +18,7 @@ from torchgate.engine.running_batch import PlacedBatch
 from torchgate.engine.standbys import Standbys
 from torchgate.engine.version_memory import VersionMemory
 from torchgate.engine.worker_process import LoadRefused, WorkerProcess
+from torchgate.engine.worker_states import WorkerState
 
 _log = logging.getLogger("torchgate.engine")
 
@@ -119,6 +120,8 @@ class VersionWorkers:
         placed = PlacedBatch(batch, self.memory.outputs)
         name = worker.name
         try:
+            if self.artifact.impersonates:
+                _take_token(placed, worker, on_idle)
             done = await worker.run(placed.message(), placed, self.artifact.max_run_s, on_idle)
             return placed.answer(done, name)
         except WireError as error:
@@ -140,3 +143,18 @@ class VersionWorkers:
         if self._stopping:
             await asyncio.wait(self._stopping)
         self.memory.close()
+
+
+def _take_token(placed: PlacedBatch, worker: WorkerProcess, on_idle: Callable[[WorkerProcess], None]) -> None:
+    """Have a batch find its caller's token. Where it has none any more, the worker is as free as it was.
+
+    Raises:
+        Cancelled: whoever waited for this batch has gone.
+    """
+    try:
+        placed.take_token()
+    except BaseException:
+        placed.over()
+        if worker.state is WorkerState.READY:
+            on_idle(worker)
+        raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from torchgate.contract.back_end import Slot
-from torchgate.contract.errors import TorchgateError
+from torchgate.contract.back_end import Artifact, Slot
+from torchgate.contract.errors import NoCallerToken, TorchgateError
 from torchgate.contract.inference import InferenceRequest, InferenceResponse, Timing
 from torchgate.contract.tensors import Signature
 from torchgate.engine.held_slot import HeldSlot
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torchgate.engine.compute_bill import LostTime
     from torchgate.engine.turns import Turn
 
-ShapeKey = tuple[tuple[int, ...], ...]
+ShapeKey = tuple[tuple[int, ...] | str, ...]
 
 
 def open_inputs(signature: Signature) -> tuple[int, ...]:
@@ -30,6 +31,26 @@ def shape_key(request: InferenceRequest, opened: tuple[int, ...]) -> ShapeKey:
     return tuple([request.inputs[index].shape[1:] for index in opened]) if opened else ()
 
 
+def batch_key(artifact: Artifact) -> Callable[[InferenceRequest], ShapeKey]:
+    """What tells a version's requests apart that must not share a batch."""
+    opened, name = open_inputs(artifact.signature), artifact.ref.name
+    if artifact.impersonates:
+        return lambda request: token_key(request, name) + shape_key(request, opened)
+    return lambda request: shape_key(request, opened)
+
+
+def token_key(request: InferenceRequest, model: str) -> ShapeKey:
+    """Whose rights a model acts with that acts with its caller's: who has others shares no batch.
+
+    Raises:
+        NoCallerToken: it came without a token, or with one that is given back already.
+    """
+    token = request.token
+    if token is None or not token.is_open:
+        raise NoCallerToken(model)
+    return (request.principal.key, token.likeness)
+
+
 class Waiting:
     """An accepted request until its caller has an answer.
 
@@ -37,7 +58,7 @@ class Waiting:
         request: decoded.
         slot: where its inputs lie.
         shape_key: shapes of one row of each input; requests with equal keys can share a batch. Empty where the
-            signature leaves nothing open.
+            signature leaves nothing open. Behind the token's key where the model acts with its caller's rights.
         accepted_at: on the monotonic clock.
         answer: what the caller awaits; done means that nobody cares any more what becomes of the rows.
         charge: where the time of its workers is charged; None: no quota is about it.

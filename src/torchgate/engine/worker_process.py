@@ -135,7 +135,8 @@ class WorkerProcess:
             raise WorkerEnded(f"{self.name} is {self.state}, and a batch came too late for it")
         self._on_idle = on_idle
         future = self._run.begin(message.batch_id, batch, max_run_s)
-        self._line.order(message)
+        if why := self._line.order_run(message, batch.token):
+            self.misbehaved(f"could not be lent its caller's token: {why}")
         return future
 
     async def stop(self, grace_s: float) -> None:

@@ -113,6 +113,7 @@ class Caller:
         question.request_id = f"{visit.request_id}.{next(self._numbers)}"
         question.path, question.principal, question.action = visit.path, self.principal, action
         question.model_name, question.version = model or "", version
+        question.carried = visit.carried  # the token in it is the visit's to give back
         return question
 
     async def _recorded(self, question: Exchange, work: Coroutine[Any, Any, _Answer]) -> _Answer:
@@ -263,6 +264,7 @@ async def _inferred(
     principal, description = question.principal, question.known_description()
     if principal is None:
         raise NoCredential("Nobody was authenticated.")
+    question.token()  # refused before anything else is done for it
     wishes = request_wishes(None if parameters is None else dict(parameters), description)
     encoded, rows, length = encode_inputs(inputs, description)
     question.rows, question.request_bytes = rows, length
@@ -285,6 +287,7 @@ async def _inferred(
                 priority=wishes.priority,
                 parameters=dict(wishes.for_model),
                 client_ids=client_ids(headers.first(b"x-request-id"), None),
+                token=question.token(),
             )
         )
         question.timing = answer.timing

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
 from torchgate.access.identity.presented import AssertedUser
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.errors import InvalidRequest, RejectedCredential
-from torchgate.contract.windows_tokens import NotAToken, TokenFacts, WindowsTokens
+from torchgate.contract.windows_tokens import NotAToken, Taken, TokenFacts, WindowsTokens
 from torchgate.gate.certificate_headers import CertificateFormat, certificate_der
 from torchgate.gate.errors import MalformedCredential
 from torchgate.gate.http_message import HttpRequest
@@ -27,11 +29,21 @@ _PSEUDO_HANDLES_OF_32_BITS = range(2**32 - 32, 2**32)
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """What the front door says; certificates still have to be examined, the rest is what it has examined."""
+    """What the front door says; certificates still have to be examined, the rest is what it has examined.
+
+    Args:
+        windows: of a Windows token, whose handle is closed by now.
+        asserted: a user by name.
+        certificate: DER.
+        token: our duplicate of the Windows token, where a model may act with its rights; to be closed with the request.
+        why_no_token: where there is none although one was wanted: why.
+    """
 
     windows: TokenFacts | None = None
     asserted: AssertedUser | None = None
     certificate: bytes | None = None
+    token: CallerToken | None = None
+    why_no_token: str = ""
 
     @property
     def has_user(self) -> bool:
@@ -72,6 +84,7 @@ class IisCarrier:
         closes_elsewhere: the module takes this header off what clients send, so that a handle is the module's own
             on every path, and must be closed there, too.
         has_certificates: the module hands on client certificates.
+        wants_rights: asked with each token: whether a model is served now that acts with its caller's rights.
     """
 
     def __init__(
@@ -82,12 +95,14 @@ class IisCarrier:
         *,
         closes_elsewhere: bool,
         has_certificates: bool,
+        wants_rights: Callable[[], bool] = lambda: False,
     ) -> None:
         self._header = header
         self._tokens = tokens
         self._marked = marked
         self._closes_elsewhere = closes_elsewhere
         self._has_certificates = has_certificates
+        self._wants_rights = wants_rights
 
     def take(self, request: HttpRequest) -> Carried:
         """The token first: whatever is wrong with the request, its handle is closed by then."""
@@ -96,17 +111,24 @@ class IisCarrier:
         except InvalidRequest:
             self._close_unbelieved(request)
             raise
-        windows = None
+        taken = None
         if path in self._marked:
-            windows = self._facts(request)
+            taken = self._taken(request)
         else:
             self._close_unbelieved(request)
-        certificate = None
-        if self._has_certificates:
-            certificate = header_certificate(request, b"ms-aspnetcore-clientcert", "der")
-        return Carried(windows=windows, certificate=certificate)
+        try:
+            certificate = None
+            if self._has_certificates:
+                certificate = header_certificate(request, b"ms-aspnetcore-clientcert", "der")
+        except BaseException:
+            if taken is not None and taken.token is not None:
+                taken.token.close()
+            raise
+        if taken is None:
+            return Carried(certificate=certificate)
+        return Carried(windows=taken.facts, certificate=certificate, token=taken.token, why_no_token=taken.why_not)
 
-    def _facts(self, request: HttpRequest) -> TokenFacts | None:
+    def _taken(self, request: HttpRequest) -> Taken | None:
         values = request.headers.values(self._header)
         if not values:
             return None
@@ -114,8 +136,9 @@ class IisCarrier:
             raise _rejected("Windows tokens are not enabled")
         if len(values) > 1:
             raise _rejected("more than one Windows token")
+        handle = token_handle(values[0])
         try:
-            return self._tokens.take(token_handle(values[0]))
+            return self._tokens.take_and_keep(handle) if self._wants_rights() else Taken(self._tokens.take(handle))
         except NotAToken as error:
             raise _rejected(f"not a Windows token: {error}") from None
 

@@ -193,9 +193,23 @@ def _missing(declaration: FrontDoorDeclaration, present: Mapping[str, str]) -> I
         yield Finding("error", f"the environment variable {declaration.port_variable} holds no port.", setting=_DOOR)
 
 
-def windows_setting_checks(settings: GateSettings, paths: MarkedPaths) -> Iterator[Finding]:
-    """Whether the front door carries Windows identities, where these are enabled, and on which paths."""
+def windows_setting_checks(
+    settings: GateSettings, paths: MarkedPaths, *, impersonates: bool = False
+) -> Iterator[Finding]:
+    """Whether the front door carries Windows identities, where these are enabled, and on which paths.
+
+    Args:
+        impersonates: models may act with their callers' rights.
+    """
     declaration = FRONT_DOORS[settings.front_door]
+    if impersonates and not declaration.token_header:
+        yield Finding(
+            "error",
+            f"front door {declaration.name!r} brings no Windows tokens, so that no model could act with its caller's "
+            "rights.",
+            setting=f"{_WINDOWS}.impersonation",
+            remedy='Use front door "ancm" or "httpplatform", or take it out.',
+        )
     if "windows" not in declaration.carries and declaration.name != "fastcgi":
         yield Finding(
             "error",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -36,6 +36,7 @@ class DoorNeighbours(msgspec.Struct, frozen=True):
         windows_prefix: below which the whole server stands a second time for Windows callers; empty: nowhere.
         certificate_paths: where a client's certificate counts as its credential.
         accepts_secret: tells the values of the proxy's shared secret; None: there is none.
+        wants_rights: whether a model is served now that acts with its caller's Windows rights.
     """
 
     tokens: WindowsTokens | None = None
@@ -43,6 +44,7 @@ class DoorNeighbours(msgspec.Struct, frozen=True):
     windows_prefix: str = ""
     certificate_paths: CertificatePaths = CertificatePaths(())
     accepts_secret: Accepts | None = None
+    wants_rights: Callable[[], bool] = lambda: False
 
 
 def front_door_parts(settings: GateSettings, environment: Mapping[str, str], neighbours: DoorNeighbours) -> DoorParts:
@@ -130,6 +132,7 @@ def _carrier(declaration: FrontDoorDeclaration, proxy: ProxySettings, neighbours
             neighbours.windows_paths,
             closes_elsewhere=declaration.token_is_its_own,
             has_certificates="certificate" in declaration.carries,
+            wants_rights=neighbours.wants_rights,
         )
     if declaration.name == "fastcgi":
         return CgiCarrier()

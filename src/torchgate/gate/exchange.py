@@ -9,10 +9,12 @@ import msgspec
 
 from torchgate.access.identity.presented import Reply
 from torchgate.contract.audit_event import RequestEvent
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource, names_every_version
-from torchgate.contract.errors import Forbidden, UnknownModel
+from torchgate.contract.errors import Forbidden, NoCallerToken, UnknownModel
 from torchgate.contract.inference import ModelDescription, Timing
 from torchgate.contract.principal import Principal
+from torchgate.gate.carriers import NOTHING
 from torchgate.gate.http_message import HttpRequest, HttpResponse
 from torchgate.gate.services import GateServices
 from torchgate.gate.trace_context import parse_traceparent
@@ -36,9 +38,9 @@ class Exchange:
     """A request, the services it may use, and the growing record of it."""
 
     __slots__ = (
-        "action", "arrived_at", "at", "credential_reason", "decision", "description", "is_public", "model_name",
-        "path", "principal", "ref", "reply", "request", "request_bytes", "request_id", "route_path", "rows",
-        "services", "timing", "under_way", "version",
+        "action", "arrived_at", "at", "carried", "credential_reason", "decision", "description", "is_public",
+        "model_name", "path", "principal", "ref", "reply", "request", "request_bytes", "request_id", "route_path",
+        "rows", "services", "timing", "under_way", "version",
     )  # fmt: skip
 
     def __init__(self, services: GateServices, request: HttpRequest) -> None:
@@ -63,6 +65,7 @@ class Exchange:
         self.request_bytes = 0
         self.timing: Timing | None = None
         self.under_way: UnderWay | None = None
+        self.carried = NOTHING
 
     async def resolve(self) -> None:
         """Settle which model version is meant, and that this principal may do this to it.
@@ -93,6 +96,33 @@ class Exchange:
         if self.description is None:
             self.ref = None
         return is_name
+
+    def give_back_token(self) -> None:
+        """Close the caller's token, if one was kept. Safe to call twice."""
+        if self.carried.token is not None:
+            self.carried.token.close()
+
+    def settle_token(self) -> None:
+        """A token stays open only on the way to a model that acts with its caller's rights, which needs one.
+
+        Raises:
+            NoCallerToken: there is none.
+        """
+        if self.action is not Action.INFER or self.token() is None:
+            self.give_back_token()
+
+    def token(self) -> CallerToken | None:
+        """What the model that is asked acts with; None: it needs none.
+
+        Raises:
+            NoCallerToken: it needs one, and there is none.
+        """
+        description, token = self.description, self.carried.token
+        if description is None or not description.impersonates:
+            return None
+        if token is None or not token.is_open:
+            raise NoCallerToken(description.ref.name, detail=self.carried.why_no_token)
+        return token
 
     async def authorise(self, resource: Resource, facts: RequestFacts | None = None) -> None:
         """Go on only if the policy allows it.

@@ -136,6 +136,7 @@ def _contract_request(exchange: Exchange, decoded: DecodedRequest, header_span_s
         priority=decoded.priority,
         parameters=decoded.parameters,
         client_ids=client_ids(exchange.request.headers.first(b"x-request-id"), decoded.client_id),
+        token=exchange.token(),
     )
 
 

@@ -12,6 +12,7 @@ from torchgate.contract.errors import (
     CredentialProblem,
     Forbidden,
     MethodNotAllowed,
+    NoCallerToken,
     NoCredential,
     RejectedCredential,
     TorchgateError,
@@ -29,6 +30,7 @@ STATUSES: Mapping[str, int] = MappingProxyType(
         "rejected_credential": 401,
         "forbidden": 403,
         "foreign_page": 403,
+        "no_caller_token": 403,
         "unknown_model": 404,
         "unknown_path": 404,
         "method_not_allowed": 405,
@@ -101,7 +103,7 @@ def _sentence(problem: TorchgateError) -> str:
         return UNAUTHORISED_SENTENCE
     if isinstance(problem, RejectedCredential):
         return REJECTED_SENTENCE
-    if isinstance(problem, Forbidden) and not isinstance(problem, ForeignPage):
+    if isinstance(problem, Forbidden) and not isinstance(problem, ForeignPage | NoCallerToken):
         return FORBIDDEN_SENTENCE
     return problem.sentence
 
@@ -111,7 +113,7 @@ def _challenges(problem: TorchgateError, schemes: Sequence[str]) -> list[tuple[b
 
     Source: RFC 6750, section 3.
     """
-    if STATUSES[problem.code] >= 500 or isinstance(problem, ForeignPage):
+    if STATUSES[problem.code] >= 500 or isinstance(problem, ForeignPage | NoCallerToken):
         return []
     if isinstance(problem, MalformedCredential):
         attributes = ', error="invalid_request"'

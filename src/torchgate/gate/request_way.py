@@ -63,7 +63,11 @@ class RequestWay:
             application: answers the paths that are not ours; None: nobody does.
         """
         with self._reign as services:
-            return await self._answer(Exchange(services, request), application)
+            exchange = Exchange(services, request)
+            try:
+                return await self._answer(exchange, application)
+            finally:
+                exchange.give_back_token()
 
     async def settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
         """Write the record of an answer; that answer, complete, or the one that leaves in its place.
@@ -97,6 +101,7 @@ class RequestWay:
         services, request = exchange.services, exchange.request
         door = services.front_door
         entry = door.enter(request)
+        exchange.carried = entry.carried
         if entry.is_stop:
             return self._stop(exchange)
         match = self._routes.match(request.method, request.raw_path)
@@ -124,6 +129,7 @@ class RequestWay:
     async def _handled(self, exchange: Exchange, route: Route) -> HttpResponse:
         if route.names_model:
             await exchange.resolve()
+            exchange.settle_token()
         elif not route.is_public:
             await exchange.authorise(Resource())
         return await route.handler(exchange)

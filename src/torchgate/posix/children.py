@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
 from torchgate.contract.worker_limits import Enforcement, WorkerLimits
 from torchgate.posix.control_groups import ControlGroups
@@ -172,6 +173,14 @@ class PosixChild:
         descriptors = array.array("i", [section.descriptor])
         self._sections.sendmsg([TOKEN.pack(token)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
         return token
+
+    def lend(self, token: CallerToken) -> int:
+        """There are none here.
+
+        Raises:
+            OSError: always.
+        """
+        raise OSError("this system has no callers' tokens: they are Windows'")
 
     def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
         """Hold it, and what it starts from here on, to its limits.

@@ -20,9 +20,11 @@ if sys.platform == "win32":
     import win32job
     import win32process
 
+    from torchgate.contract.caller_tokens import CallerToken
     from torchgate.contract.os_services import ChannelReceiver, Child, ChildSpec, Section
     from torchgate.contract.worker_limits import Enforcement, WorkerLimits
     from torchgate.windows.interpreter import interpreter, virtual_environment
+    from torchgate.windows.kept_token import KeptToken
     from torchgate.windows.limits import limit_job
     from torchgate.windows.pipes import pipe_from_child, pipe_to_child
     from torchgate.windows.section import WindowsSection
@@ -174,6 +176,18 @@ if sys.platform == "win32":
                 raise OSError("the child is gone")
             ours = _winapi.GetCurrentProcess()
             return _winapi.DuplicateHandle(ours, section.handle, self._process, 0, False, _winapi.DUPLICATE_SAME_ACCESS)
+
+        def lend(self, token: CallerToken) -> int:
+            """Duplicate a caller's token into the child; returns its number there.
+
+            Raises:
+                OSError: the token is closed, or the child is gone.
+            """
+            if not isinstance(token, KeptToken):
+                raise TypeError("only tokens that WindowsTokenReader kept can be lent")
+            if self._exit_code.done():
+                raise OSError("the child is gone")
+            return token.lent_to(self._process)
 
         def limit(self, limits: WorkerLimits) -> tuple[Enforcement, ...]:
             """Hold its job to its limits.

@@ -18,7 +18,8 @@ if sys.platform == "win32":
     import win32con
     import win32security
 
-    from torchgate.contract.windows_tokens import Level, NotAToken, TokenFacts
+    from torchgate.contract.windows_tokens import Level, NotAToken, Taken, TokenFacts
+    from torchgate.windows.kept_token import KeptToken, kept
 
     _TOKEN_RESTRICTED_SIDS = 11
     """Source: winnt.h, TOKEN_INFORMATION_CLASS."""
@@ -39,6 +40,9 @@ if sys.platform == "win32":
     _LEVELS: tuple[Level, ...] = ("anonymous", "identification", "impersonation", "delegation")
     """By SECURITY_IMPERSONATION_LEVEL."""
 
+    _TAG_BITS = 3
+    """Of a handle that Windows does not look at: 1 to 3 more name the same object. Source: winnt.h, ntdef.h."""
+
     _FIRST_SPECIAL_HANDLE = 2**31
     """Handles have 32 bits that count; the negative ones are pseudo-handles (-1 … -6: our own process, thread and
     their tokens) and the kernel's. Source: Microsoft Learn, "Interprocess Communication Between 32-bit and 64-bit"."""
@@ -57,21 +61,48 @@ if sys.platform == "win32":
                 token = win32security.OpenProcessToken(win32api.GetCurrentProcess(), win32con.TOKEN_QUERY)
                 self._own_token_id = _information(int(token), win32security.TokenStatistics)["TokenId"]
                 self._own_sid = _text(_information(int(token), win32security.TokenUser)[0])
+            self._kept: set[int] = set()
 
         def take(self, handle: int) -> TokenFacts:
             """Read a token and close it."""
-            if not 0 < handle < _FIRST_SPECIAL_HANDLE:
-                raise NotAToken("no object of this process has such a handle")
-            try:
-                statistics = _information(handle, win32security.TokenStatistics)
-            except pywintypes.error as error:
-                raise NotAToken(_reason(error)) from None
+            statistics = self._proven(handle)
             try:
                 return self._facts(handle, statistics)
             except pywintypes.error as error:
                 raise NotAToken(f"a token of which Windows gives no facts (error {error.winerror})") from None
             finally:
                 _close(handle)
+
+        def take_and_keep(self, handle: int) -> Taken:
+            """Read a token and close it, and keep a duplicate that lets its user be impersonated."""
+            self._proven(handle)
+            token, why_not = self._duplicate(handle)
+            try:
+                return Taken(self.take(handle), token, why_not)
+            except BaseException:
+                if token is not None:
+                    token.close()
+                raise
+
+        def _proven(self, handle: int) -> dict[str, Any]:
+            """Its statistics, once it is certain that it is a token which is not ours."""
+            if not 0 < handle < _FIRST_SPECIAL_HANDLE:
+                raise NotAToken("no object of this process has such a handle")
+            if handle & ~_TAG_BITS in self._kept:
+                raise NotAToken("a token that this server keeps for another request")
+            try:
+                statistics: dict[str, Any] = _information(handle, win32security.TokenStatistics)
+            except pywintypes.error as error:
+                raise NotAToken(_reason(error)) from None
+            return statistics
+
+        def _duplicate(self, handle: int) -> tuple[KeptToken | None, str]:
+            try:
+                number, token = kept(handle, self._kept.discard)
+            except pywintypes.error as error:
+                return None, f"the Windows token can't be impersonated (error {error.winerror})"
+            self._kept.add(number)
+            return token, ""
 
         def _facts(self, handle: int, statistics: dict[str, Any]) -> TokenFacts:
             user, user_attributes = _information(handle, win32security.TokenUser)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from torchgate.contract.model import Array, Batch
+from torchgate.contract.model import Array, Batch, LendsRights
 from torchgate.contract.worker_wire import RunItem
 from torchgate.worker.tensor_bytes import read_bytes, read_tensor
 
@@ -28,8 +28,11 @@ class Collator:
         self._device = device
         self.copies = False
 
-    def collate(self, items: Sequence[RunItem], deadline_at: float) -> Batch:
+    def collate(self, items: Sequence[RunItem], deadline_at: float, rights: LendsRights | None = None) -> Batch:
         """One batch of all rows, in the order of the items.
+
+        Args:
+            rights: of the one caller of all of them, where the model has them.
 
         Raises:
             ValueError: the bytes of an input are not what its shape says.
@@ -44,7 +47,7 @@ class Collator:
             principals = tuple(item.principal for item in items for _ in range(item.rows))
             parameters = tuple(item.parameters for item in items for _ in range(item.rows))
         inputs = {placed.name: self._input(items, index) for index, placed in enumerate(first.inputs)}
-        return Batch(inputs, rows, principals, parameters, deadline_at)  # type: ignore[arg-type]
+        return Batch(inputs, rows, principals, parameters, deadline_at, rights)  # type: ignore[arg-type]
 
     def note_writes(self, inputs: Mapping[str, Array]) -> None:
         """Look whether the model wrote into its inputs, by torch's version counter, and remember it."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from torchgate.contract.caller_tokens import CannotImpersonate, Impersonation
 from torchgate.contract.os_services import WorkerEnd
 from torchgate.contract.worker_seal import Opener
 from torchgate.contract.worker_wire import (
@@ -30,6 +31,7 @@ from torchgate.contract.worker_wire import (
     decode_to_worker,
     encode,
 )
+from torchgate.worker.callers_rights import CallersRights
 from torchgate.worker.loader import load_runner
 from torchgate.worker.runner import Runner
 
@@ -42,10 +44,15 @@ class WorkerLoop:
     Args:
         end: the channel to the engine.
         load: makes a runner.
+        impersonation: what this process can do with callers' tokens; None: this system has none.
     """
 
-    def __init__(self, end: WorkerEnd, *, load: LoadRunner = load_runner) -> None:
+    def __init__(
+        self, end: WorkerEnd, *, load: LoadRunner = load_runner, impersonation: Impersonation | None = None
+    ) -> None:
         self._end = end
+        self._impersonation = impersonation
+        self._impersonates = False
         self._load_runner = load
         self._frames = Frames()
         self._waiting: deque[Load | Order | Stop] = deque()
@@ -96,6 +103,11 @@ class WorkerLoop:
         if self._runner is not None:
             raise WireError("a second Load; a worker holds one model for life")
         section = self._end.open_section(message.section_token, message.section_length)
+        if message.impersonates and (why := self._no_impersonation()):
+            sentence = f"Model '{message.model}' version '{message.version}' acts with its callers' rights: {why}."
+            self._end.write(encode(LoadFailed(sentence, "")))
+            return
+        self._impersonates = message.impersonates
         self._runner, answer = self._load_runner(message, section.view, self._loaded)
         self._end.write(encode(answer))
 
@@ -107,7 +119,27 @@ class WorkerLoop:
             raise WireError("Run before a model is loaded")
         if not all(item.principal.key for item in message.items):
             raise WireError("rows of nobody: each must have the principal that was authorised")
-        self._end.write(encode(self._runner.run(message, self._ask_for_space)))
+        rights = self._rights(message) if message.token else None
+        self._end.write(encode(self._runner.run(message, self._ask_for_space, rights)))
+
+    def _no_impersonation(self) -> str:
+        return "this system has no callers' tokens" if self._impersonation is None else self._impersonation.obstacle()
+
+    def _rights(self, message: Run) -> CallersRights:
+        """Of the caller, whose token was lent with these rows.
+
+        Raises:
+            WireError: it is none, or somebody else's, or the model has not asked for one.
+        """
+        if self._impersonation is None or not self._impersonates:
+            raise WireError("a caller's token for a model that asks for none")
+        try:
+            user = self._impersonation.user_of(message.token)
+        except CannotImpersonate as error:
+            raise WireError(str(error)) from None
+        if any(item.principal.key != user for item in message.items):
+            raise WireError("rows of others than the user of the token that came with them")
+        return CallersRights(self._impersonation, message.token)
 
     def _ask_for_space(self, batch_id: int, length: int) -> Space:
         """Ask, and put aside what else the engine sends until it answers."""

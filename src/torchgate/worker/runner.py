@@ -13,6 +13,7 @@ from torchgate.contract.model import Array, Batch
 from torchgate.contract.tensors import PlacedTensor, Signature, TensorSpec
 from torchgate.contract.worker_wire import ItemDone, ItemFailed, Run, RunDone, RunItem, Space
 from torchgate.worker.answer import Rows, WrongAnswer, check_answer
+from torchgate.worker.callers_rights import CallersRights
 from torchgate.worker.collate import Collator
 
 ALIGNMENT_BYTES = 64
@@ -68,12 +69,23 @@ class Runner:
         self._inference_mode = torch.inference_mode()
         self._collate_s = 0.0
         self._predict_s = 0.0
+        self._rights: CallersRights | None = None
 
-    def run(self, message: Run, ask_for_space: AskForSpace) -> RunDone:
-        """Answer every item, in order."""
+    def run(self, message: Run, ask_for_space: AskForSpace, rights: CallersRights | None = None) -> RunDone:
+        """Answer every item, in order.
+
+        Args:
+            rights: of the caller; they end with the model's last run, before anything else is done.
+        """
         self._collate_s = self._predict_s = 0.0
         started = monotonic_s()
-        results = self._answers(message.items, message.deadline_at)
+        self._rights = rights
+        try:
+            results = self._answers(message.items, message.deadline_at)
+        finally:
+            self._rights = None
+            if rights is not None:
+                rights.end()
         items = self._place(message, results, ask_for_space)
         split_s = monotonic_s() - started - self._collate_s - self._predict_s
         return RunDone(message.batch_id, items, self._collate_s, self._predict_s, split_s)
@@ -101,7 +113,7 @@ class Runner:
 
     def _together(self, items: Sequence[RunItem], deadline_at: float) -> list[list[Piece] | ItemFailed]:
         collating = monotonic_s()
-        batch = self._collator.collate(items, deadline_at)
+        batch = self._collator.collate(items, deadline_at, self._rights)
         predicting = monotonic_s()
         self._collate_s += predicting - collating
         try:

@@ -7,6 +7,7 @@ import sys
 import pytest
 from tests.rigs.handle_tables import ADMINISTRATORS, EVERYONE, FakeTable, HandleTable
 
+from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.windows_tokens import NotAToken
 
 if sys.platform == "win32":
@@ -107,6 +108,84 @@ def test_nothing_leaks_and_nothing_is_closed_twice(table):
         refused(table, 2**31 - 4)
     assert table.count() == before
     assert table.is_open(event)
+
+
+def kept(table: HandleTable, handle: int) -> CallerToken:
+    taken = table.tokens.take_and_keep(handle)
+    assert taken.token is not None, taken.why_not
+    assert not table.is_open(handle)
+    return taken.token
+
+
+def test_a_token_is_kept_by_a_duplicate_until_it_is_given_back(table):
+    before = table.count()
+    taken = table.tokens.take_and_keep(table.token())
+    assert taken.facts == table.tokens.take(table.token())
+    assert taken.token.is_open
+    assert table.count() == before + 1
+    taken.token.close()
+    taken.token.close()
+    assert not taken.token.is_open
+    assert table.count() == before
+
+
+@pytest.mark.identity_case("Windows token", "the handle of a token that we keep for another request", "401")
+def test_nobody_can_name_what_we_keep(table):
+    """Windows looks at no more than the handle's upper bits: 1 to 3 more name the same object."""
+    token = kept(table, table.token())
+    number = table.number_of(token)
+    for named in range(number, number + 4):
+        refused(table, named)
+        with pytest.raises(NotAToken):
+            table.tokens.take_and_keep(named)
+    assert token.is_open
+    assert table.is_open(number)
+    token.close()
+    assert not table.is_open(number)
+
+
+def test_a_number_that_we_kept_once_may_be_somebodys_token_later(table):
+    kept(table, table.token()).close()
+    for _ in range(50):
+        assert table.tokens.take(table.token()).sid == table.own_sid
+
+
+@pytest.mark.identity_case("Windows token", "a token that only names its user, for a model that needs rights", "403")
+@pytest.mark.parametrize("level", ["anonymous", "identification"])
+def test_what_gives_no_rights_is_not_kept_and_still_a_name(table, level):
+    before = table.count()
+    taken = table.tokens.take_and_keep(table.token(level))
+    assert (taken.token, taken.facts.level) == (None, level)
+    assert "can't be impersonated" in taken.why_not
+    assert table.count() == before
+
+
+def test_nothing_is_kept_of_what_is_no_token(table):
+    before, things = table.count(), table.other_things()
+    for handle in (*things.values(), 0, -4, 2**31, 2**64 - 4):
+        with pytest.raises(NotAToken):
+            table.tokens.take_and_keep(handle)
+    assert all(table.is_open(handle) for handle in things.values())
+    assert table.count() == before + len(things)
+    for handle in things.values():
+        table.close(handle)
+
+
+def test_only_tokens_that_allow_the_same_are_alike(table):
+    """Two of one user: in one of them its groups count, in the other for denials alone."""
+    first = table.token()
+    second = table.twin(first)
+    tokens = [kept(table, one) for one in (first, second, table.token(denied_group=ADMINISTRATORS))]
+    assert tokens[0].likeness == tokens[1].likeness != tokens[2].likeness
+    for token in tokens:
+        token.close()
+
+
+def test_keeping_leaks_nothing(table):
+    before = table.count()
+    for turn in range(500):
+        kept(table, table.token(denied_group="" if turn % 2 else ADMINISTRATORS)).close()
+    assert table.count() == before
 
 
 @pytest.mark.windows("a second process duplicates a token into ours")

@@ -207,8 +207,31 @@ def test_a_version_that_can_t_be_loaded_says_why(tmp_path: Path, settings: str, 
 def test_a_model_that_needs_its_callers_rights_is_not_served_with_the_servers(tmp_path: Path):
     write(tmp_path, "some", settings="impersonate = true\n" + SIGNATURE)
     write(tmp_path, "other", settings="impersonate = false\n" + SIGNATURE)
-    catalog, findings = read(tmp_path)
-    assert "caller's rights" in mistake(catalog, "some")
-    assert not mistake(catalog, "other")
-    ((severity, line, setting),) = [(one.severity, one.line, one.setting) for one in findings]
-    assert (severity, line, setting) == ("error", 1, "impersonate")
+    settings = ModelsSettings(folder=tmp_path, allow_code=("some", "other"))
+    for catalog, findings in (read(tmp_path), read_catalog(settings, no_tokens="this system is another")):
+        assert "caller's rights" in mistake(catalog, "some")
+        assert not mistake(catalog, "other")
+        ((severity, line, setting),) = [(one.severity, one.line, one.setting) for one in findings]
+        assert (severity, line, setting) == ("error", 1, "impersonate")
+    assert "this system is another" in mistake(catalog, "some")
+
+
+def test_a_model_that_needs_its_callers_rights_is_served_where_it_can_have_them(tmp_path: Path):
+    write(tmp_path, "some", settings="impersonate = true\n" + SIGNATURE)
+    write(tmp_path, "other", settings=SIGNATURE)
+    settings = ModelsSettings(folder=tmp_path, allow_code=("some", "other"))
+    catalog, findings = read_catalog(settings, no_tokens="")
+    assert not findings
+    assert {ref.name: entry.artifact.impersonates for ref, entry in catalog.entries.items()} == {
+        "some": True,
+        "other": False,
+    }
+
+
+def test_only_code_can_ask_for_its_callers_rights(tmp_path: Path):
+    """An exported program has no code of its author's that could, and would run with the server's."""
+    folder = write(tmp_path, "some", settings='impersonate = true\nformat = "torchscript"\n' + SIGNATURE) / "1"
+    (folder / "model.pt").write_bytes(b"")
+    catalog, findings = read_catalog(ModelsSettings(folder=tmp_path, allow_code=("some",)), no_tokens="")
+    assert "format 'class'" in mistake(catalog, "some")
+    assert [one.setting for one in findings] == ["impersonate"]

@@ -4,6 +4,7 @@ import hashlib
 
 import msgspec
 import pytest
+from tests.fakes.impersonation import FakeImpersonation
 
 from torchgate.contract.principal import RowPrincipal
 from torchgate.contract.tensors import Signature, TensorSpec
@@ -11,15 +12,18 @@ from torchgate.contract.worker_seal import Sealer, new_channel_key
 from torchgate.contract.worker_wire import (
     Load,
     Loaded,
+    LoadFailed,
     Run,
     RunDone,
     RunItem,
     Space,
     Stop,
     WireError,
+    decode_from_worker,
     encode,
     encode_order,
 )
+from torchgate.worker.callers_rights import CallersRights
 from torchgate.worker.loop import WorkerLoop
 
 SIGNATURE = Signature((TensorSpec("x", "FP32", (1,)),), (TensorSpec("y", "FP32", (1,)),))
@@ -58,11 +62,13 @@ class Channel:
 class Served:
     """A worker with a model that notes what it is asked to run."""
 
-    def __init__(self, *pieces: bytes) -> None:
+    def __init__(self, *pieces: bytes, impersonation: FakeImpersonation | None = None) -> None:
         self.ran: list[int] = []
         self.spaces: list[Space] = []
+        self.rights: list[CallersRights | None] = []
         self._wants_space = False
-        self._loop = WorkerLoop(Channel(*pieces), load=self._load)
+        self.channel = Channel(*pieces)
+        self._loop = WorkerLoop(self.channel, load=self._load, impersonation=impersonation)
 
     def until_the_end(self, *, wants_space: bool = False) -> None:
         self._wants_space = wants_space
@@ -71,8 +77,9 @@ class Served:
     def _load(self, load, view, on_loaded):
         return self, Loaded(0.0, 0.0)
 
-    def run(self, message: Run, ask_for_space) -> RunDone:
+    def run(self, message: Run, ask_for_space, rights: CallersRights | None = None) -> RunDone:
         self.ran.append(message.batch_id)
+        self.rights.append(rights)
         if self._wants_space:
             self.spaces.append(ask_for_space(message.batch_id, 64))
         return RunDone(message.batch_id, (), 0.0, 0.0, 0.0)
@@ -171,3 +178,63 @@ def test_space_that_somebody_else_offers_is_not_written_to():
     with pytest.raises(WireError):
         served.until_the_end(wants_space=True)
     assert served.spaces == []
+
+
+TOKEN = 8
+IMPERSONATING = msgspec.structs.replace(LOAD, impersonates=True)
+
+
+def lent(*principals: RowPrincipal, token: int = TOKEN) -> bytes:
+    return encode(Sealer(KEY).seal(msgspec.structs.replace(run(1, *principals), token=token)))
+
+
+def test_a_model_that_asks_for_it_has_its_callers_rights_in_that_run_alone():
+    sealer = Sealer(KEY)
+    orders = [msgspec.structs.replace(run(1), token=TOKEN), run(2)]
+    system = FakeImpersonation({TOKEN: ANN.key})
+    served = Served(encode(IMPERSONATING), *(encode(sealer.seal(one)) for one in orders), impersonation=system)
+    served.until_the_end()
+    assert [one is not None for one in served.rights] == [True, False]
+
+
+@pytest.mark.identity_case("worker", "a caller's token with rows of somebody else", "the worker ends")
+def test_rows_of_others_than_the_tokens_user_are_not_run():
+    other = RowPrincipal("key:bob", "bob", ())
+    for rows in ((other,), (ANN, other)):
+        served = Served(encode(IMPERSONATING), lent(*rows), impersonation=FakeImpersonation({TOKEN: ANN.key}))
+        with pytest.raises(WireError, match="rows of others"):
+            served.until_the_end()
+        assert served.ran == []
+
+
+def test_what_is_no_token_is_no_rights():
+    served = Served(encode(IMPERSONATING), lent(token=12), impersonation=FakeImpersonation({TOKEN: ANN.key}))
+    with pytest.raises(WireError, match="no token"):
+        served.until_the_end()
+    assert served.ran == []
+
+
+def test_a_token_for_a_model_that_asks_for_none_ends_the_worker():
+    for system in (None, FakeImpersonation({TOKEN: ANN.key})):
+        served = Served(encode(LOAD), lent(), impersonation=system)
+        with pytest.raises(WireError, match="asks for none"):
+            served.until_the_end()
+        assert served.ran == []
+
+
+@pytest.mark.identity_case(
+    "worker", "a model that needs its caller's rights, where the account may not impersonate", "it is not served"
+)
+@pytest.mark.parametrize(
+    ("system", "why"),
+    [
+        (None, "this system has no callers' tokens"),
+        (FakeImpersonation({}, why_not="the account lacks SeImpersonatePrivilege"), "SeImpersonatePrivilege"),
+    ],
+)
+def test_a_model_that_could_not_act_as_its_caller_is_not_loaded(system: FakeImpersonation | None, why: str):
+    served = Served(encode(IMPERSONATING), impersonation=system)
+    served.until_the_end()
+    (answer,) = [decode_from_worker(one[4:]) for one in served.channel.written[1:]]
+    assert isinstance(answer, LoadFailed)
+    assert why in answer.reason
