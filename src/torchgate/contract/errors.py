@@ -106,8 +106,10 @@ class NoCallerToken(Forbidden):
 
     code = "no_caller_token"
 
-    def __init__(self, model: str, *, detail: str = "") -> None:
-        super().__init__(
+    @classmethod
+    def for_model(cls, model: str, *, detail: str = "") -> NoCallerToken:
+        """The refusal of a caller of this model."""
+        return cls(
             f"Model '{model}' acts with the Windows rights of its caller, and this request brought no Windows token "
             "that gives them. Call it through IIS with Windows authentication.",
             detail=detail,

@@ -47,7 +47,7 @@ def token_key(request: InferenceRequest, model: str) -> ShapeKey:
     """
     token = request.token
     if token is None or not token.is_open:
-        raise NoCallerToken(model)
+        raise NoCallerToken.for_model(model)
     return (request.principal.key, token.likeness)
 
 

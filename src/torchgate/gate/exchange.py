@@ -121,7 +121,7 @@ class Exchange:
         if description is None or not description.impersonates:
             return None
         if token is None or not token.is_open:
-            raise NoCallerToken(description.ref.name, detail=self.carried.why_no_token)
+            raise NoCallerToken.for_model(description.ref.name, detail=self.carried.why_no_token)
         return token
 
     async def authorise(self, resource: Resource, facts: RequestFacts | None = None) -> None:
