@@ -47,9 +47,12 @@ def body(frame: bytes) -> bytes:
     return only
 
 
-def test_a_run_carries_every_field_of_a_request_but_the_principal():
+def test_a_run_carries_every_field_of_a_request_but_the_principal_and_its_token():
+    """A token is a handle of the gate's process; no model of a pool has a use for one."""
     told = {name.replace("remaining_s", "deadline_at") for name in RunFields.__struct_fields__}
-    assert told == set(InferenceRequest.__struct_fields__) - {"principal"}, "a field was added on one side alone"
+    assert told == set(InferenceRequest.__struct_fields__) - {"principal", "token"}, (
+        "a field was added on one side alone"
+    )
 
 
 def test_gates_hear_how_the_limits_of_workers_are_held():
