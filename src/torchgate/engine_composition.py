@@ -68,16 +68,10 @@ def built_engine(
         shares=settings.shares,
         on_lifecycle=life_cycle.note,
         quotas=Quotas(settings.quotas, monotonic_s),
-<<<<<<< HEAD
         examine_signed=verification.holding(signed.examine),
         examine_allowed=verification.holding(examine_allowed),
-        read=lambda name: read_model(settings.models, name),
-        installation=verification,
-=======
-        examine_signed=signed.examine,
-        examine_allowed=signed.copied if settings.models.copies else None,
         read=lambda name: read_model(settings.models, name, no_tokens=no_tokens),
->>>>>>> d5c5bc7 (A model's code acts with its caller's Windows rights, in a block; a worker that keeps them ends)
+        installation=verification,
     )
 
 
