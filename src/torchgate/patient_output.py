@@ -169,8 +169,9 @@ def patient_output() -> Iterator[None]:
             raw = _raw_end(stream)
             if stream is not None and raw is None:
                 continue  # somebody has put a stream of their own there, which is in memory
-            with suppress(OSError, ValueError, AttributeError):
-                stream.flush()
+            if stream is not None:
+                with suppress(OSError, ValueError):
+                    stream.flush()
             patient = PatientOutput(stream, raw)
             back.callback(patient.finish)
             back.enter_context(redirect(cast("TextIO", patient)))

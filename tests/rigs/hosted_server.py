@@ -103,10 +103,13 @@ def hosted(
     """
     port = free_port()
     nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    given = nothing if streams is None else streams
     process = subprocess.Popen(
         [*program, "-m", "torchgate", "serve", str(folder), "--set", f"gate.front_door={front_door}"],
         env=module_environment(front_door, port, path),
-        **(nothing if streams is None else streams),
+        stdin=given.get("stdin"),
+        stdout=given.get("stdout"),
+        stderr=given.get("stderr"),
     )
     server = HostedServer(process, port)
     try:
