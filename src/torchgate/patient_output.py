@@ -161,6 +161,12 @@ def _raw_end(stream: TextIO | None) -> Raw | None:
     return raw if isinstance(raw, io.RawIOBase) else None
 
 
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:
+        with suppress(OSError, ValueError):
+            stream.flush()
+
+
 @contextmanager
 def patient_output() -> Iterator[None]:
     """Stdout and stderr of this process, patient for the block; where there are none, streams that lead nowhere."""
@@ -169,9 +175,7 @@ def patient_output() -> Iterator[None]:
             raw = _raw_end(stream)
             if stream is not None and raw is None:
                 continue  # somebody has put a stream of their own there, which is in memory
-            if stream is not None:
-                with suppress(OSError, ValueError):
-                    stream.flush()
+            _flush(stream)
             patient = PatientOutput(stream, raw)
             back.callback(patient.finish)
             back.enter_context(redirect(cast("TextIO", patient)))
