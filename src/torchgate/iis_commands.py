@@ -189,6 +189,7 @@ def _plan(parsed: argparse.Namespace, configuration: Configuration, settings: To
         "gate" if parsed.gate else "serve",
         {name: str(caches / folder) for name, folder in CACHES.items()},
         parsed.wsgi_handler or HANDLER,
+        parsed.script or "",
     )
 
 

@@ -178,16 +178,25 @@ def test_starlette_in_front_of_a_pool_under_any_server(pool: Path, name: str) ->
         assert ask(server, "/me", headers=upgrade).status in {400, 401}
 
 
+def _start_by(arguments: str, web_config: Path, app: Path) -> None:
+    """As a person changes web.config whose program is started by another server."""
+    config = web_config.read_text(encoding="utf-8")
+    before = f'arguments="&quot;{app}&quot;"'
+    assert before in config
+    config = config.replace(before, f'arguments="{arguments.replace(chr(34), "&quot;")}"')
+    web_config.write_text(config, encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("door", "arguments"),
     [
-        ("ancm", '"{app}"'),
-        ("httpplatform", '"{app}"'),
-        ("ancm", '-m uvicorn app:app --app-dir "{folder}" --no-proxy-headers --port %ASPNETCORE_PORT%'),
+        ("ancm", ""),
+        ("httpplatform", ""),
+        ("httpplatform", '-m uvicorn app:app --app-dir "{folder}" --no-proxy-headers --port %HTTP_PLATFORM_PORT%'),
     ],
 )
 def test_behind_iis_an_application_is_started_known_and_stopped(pool: Path, door: str, arguments: str) -> None:
-    """By its modules' stand-in, from the rendered web.config with the application in place of `torchgate gate`."""
+    """By its modules' stand-in, from the rendered web.config."""
     name = f"{door} {'uvicorn' if 'uvicorn' in arguments else 'own'}"
     folder = pool.parents[1] / f"site {name}"
     project = copied(folder, "starlette_app")
@@ -199,14 +208,10 @@ def test_behind_iis_an_application_is_started_known_and_stopped(pool: Path, door
         f"[pool]\nfolder = {json.dumps(str(pool / '.torchgate'))}\n"
     )
     (project / "torchgate.toml").write_text(text, encoding="utf-8")
-    site = render(project, "--gate", application="/Shop")
     app = folder / "starlette_app" / "app.py"
-    given = arguments.format(app=app, folder=app.parent)
-    config = (site / "web.config").read_text(encoding="utf-8")
-    before = f'arguments="-m torchgate gate &quot;{project}&quot;"'
-    assert before in config
-    config = config.replace(before, f'arguments="{given.replace(chr(34), "&quot;")}"')
-    (site / "web.config").write_text(config, encoding="utf-8")
+    site = render(project, "--gate", "--script", str(app), application="/Shop")
+    if arguments:
+        _start_by(arguments.format(folder=app.parent), site / "web.config", app)
     with Iis.started(site, door=door, shutdown_delay_s=0.05) as iis:
         known = {"X-API-Key": key.key}
         answer = iis.ask("POST", "/double", known, b"[4]")

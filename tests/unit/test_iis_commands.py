@@ -175,3 +175,11 @@ def test_an_appcmd_that_is_not_there_leaves_nothing_behind(
     assert main(["iis", "install", *where, "--project-path", "D:\\t", "--python", PYTHON]) == 1
     assert "appcmd can't be run" in capsys.readouterr().err
     assert not (project / ".torchgate" / "iis-install.json").exists()
+
+
+def test_a_program_of_ones_own_is_what_iis_starts(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert render(project, tmp_path / "out", "--gate", "--script", "D:\\my shop\\app.py") == 0
+    text = (tmp_path / "out" / "web.config").read_text(encoding="utf-8")
+    assert 'arguments="&quot;D:\\my shop\\app.py&quot;"' in text
+    assert render(project, tmp_path / "none", "--script", 'D:\\a"b.py') == 1
+    assert "the path of script has a quote" in capsys.readouterr().err

@@ -63,4 +63,7 @@ def _of_plan(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--wsgi-handler", metavar="NAME", help="of your own application behind wfastcgi, e.g. app.app; else Torchgate"
     )
+    command.add_argument(
+        "--script", metavar="FILE", help="on that server: your own program that calls Gate.serve; else Torchgate"
+    )
     command.add_argument("--gate", action="store_true", help="IIS starts `gate`; `pool` runs apart, e.g. as a service")

@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True):
             state and settings no mistake of a handler may serve.
         command: `serve`, or `gate` where the models run apart.
         wsgi_handler: what wfastcgi calls: Torchgate itself, or an application in the project that it guards.
+        script: path of the user's own program there, which IIS starts in place of ours; empty: ours.
         environment: of the pool; values are plain settings or references, never secrets.
     """
 
@@ -45,6 +46,12 @@ class Plan(msgspec.Struct, frozen=True):
     command: Literal["serve", "gate"] = "serve"
     environment: Mapping[str, str] = MappingProxyType({})
     wsgi_handler: str = "torchgate.wsgi.application"
+    script: str = ""
+
+    @property
+    def arguments(self) -> str:
+        """What Python is started with."""
+        return f'"{self.script}"' if self.script else f'-m torchgate {self.command} "{self.project}"'
 
     @property
     def layout(self) -> Layout:
@@ -89,7 +96,12 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
         yield f"the application is {plan.site.application!r}; it begins with /, e.g. / or /models."
     if plan.folder.rstrip("\\/").lower() == plan.project.rstrip("\\/").lower():
         yield "the application's folder is the project's. Give it one of its own: it holds web.config alone."
-    for name, value in (("python", plan.python), ("project", plan.project), ("folder", plan.folder)):
+    yield from _path_mistakes(plan)
+
+
+def _path_mistakes(plan: Plan) -> Iterator[str]:
+    paths = {"python": plan.python, "project": plan.project, "folder": plan.folder, "script": plan.script}
+    for name, value in paths.items():
         if '"' in value or any(ord(character) < 32 for character in value):
             yield f"the path of {name} has a quote or a control character, which no command line of IIS can hold."
 
@@ -97,6 +109,8 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
 def _fast_cgi_mistakes(plan: Plan) -> Iterator[str]:
     if plan.facts.front_door != "fastcgi":
         return
+    if plan.script:
+        yield "A script is what IIS starts behind its modules; behind wfastcgi name your application by --wsgi-handler."
     if plan.command != "gate":
         yield "Behind wfastcgi the models run apart, because IIS starts several processes. Add --gate."
     if any(sign in plan.python for sign in "'|"):

@@ -67,7 +67,7 @@ def _module(plan: Plan) -> Element:
         MODULE_SECTIONS[facts.front_door],
         element("environmentVariables", *_variables(plan)),
         processPath=plan.python,
-        arguments=f'-m torchgate {plan.command} "{plan.project}"',
+        arguments=plan.arguments,
         hostingModel="outofprocess" if is_ancm else None,
         startupTimeLimit=_STARTUP_S,
         shutdownTimeLimit=int(facts.drain_s + SHUTDOWN_SPARE_S) if is_ancm else None,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.rigs.iis_module.configuration import Application, ConfigurationRefused, read_application
 from tests.rigs.iis_module.header_rules import Caller, Headers, cooked_target, request_headers
-from tests.rigs.iis_module.worker_process import expanded, process_environment
+from tests.rigs.iis_module.worker_process import expanded, known_to_arguments, process_environment
 from tests.rigs.iis_project import render, write_project
 
 CALLER = Caller("203.0.113.9", 50123)
@@ -107,3 +107,13 @@ def test_a_rule_sets_no_server_variable_that_the_server_does_not_allow(
 
 def test_variables_are_expanded_in_any_case() -> None:
     assert expanded("%Root%\\python %none% 5%", {"ROOT": "C:"}) == "C:\\python %none% 5%"
+
+
+@pytest.mark.parametrize(("door", "seen"), [("ancm", "%ASPNETCORE_PORT%"), ("httpplatform", "5000")])
+def test_one_module_puts_its_port_into_arguments_and_the_other_does_not(
+    folders: dict[str, Path], door: str, seen: str
+) -> None:
+    application = read_application(folders[door], door)
+    environment = process_environment(application, 5000, "pairing")
+    name = f"%{application.variant.prefix}_PORT%"
+    assert expanded(name, known_to_arguments(application, environment)) == seen

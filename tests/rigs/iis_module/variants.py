@@ -29,6 +29,7 @@ class Variant:
         token_header: of the Windows token's handle.
         has_pairing: sends a token of its own, takes off what clients send below MS-ASPNETCORE, appends X-Forwarded-*,
             and ends its process by a request. Of 1.2 nothing of that is known.
+        fills_in_port: puts the port where its arguments name the variable; otherwise the process reads its environment.
         start_attempts: per request, where web.config does not say.
         startup_limit_s: where web.config does not say.
     """
@@ -40,13 +41,15 @@ class Variant:
     prefix: str
     token_header: str
     has_pairing: bool = True
+    fills_in_port: bool = True
     start_attempts: int = 2
     startup_limit_s: int = 120
 
 
 ANCM = Variant(
-    "ancm", "AspNetCoreModuleV2", "aspNetCore", _ATTRIBUTES | _ANCM, "ASPNETCORE", "MS-ASPNETCORE-WINAUTHTOKEN"
-)
+    "ancm", "AspNetCoreModuleV2", "aspNetCore", _ATTRIBUTES | _ANCM, "ASPNETCORE", "MS-ASPNETCORE-WINAUTHTOKEN",
+    fills_in_port=False,
+)  # fmt: skip
 HTTP_PLATFORM = Variant(
     "httpplatform", "httpPlatformHandler", "httpPlatform", _ATTRIBUTES, "HTTP_PLATFORM", "X-IIS-WINDOWSAUTHTOKEN"
 )

@@ -176,8 +176,9 @@ class WorkerProcess:
         port = _free_port()
         application = self.application
         environment = process_environment(application, port, self.pairing)
-        arguments = expanded(application.arguments, environment)
-        program = resolved_program(expanded(application.process_path, environment), application.folder)
+        known = known_to_arguments(application, environment)
+        arguments = expanded(application.arguments, known)
+        program = resolved_program(expanded(application.process_path, known), application.folder)
         return StartedProcess(program, arguments, application.folder, environment), port
 
     def _listens(self, process: StartedProcess, port: int) -> bool:
@@ -261,6 +262,14 @@ def process_environment(application: Application, port: int, pairing: str) -> di
             f"{variant.prefix}_IIS_PHYSICAL_PATH": str(application.folder) + os.sep,
         }
     return environment | {name: expanded(value, environment) for name, value in application.variables.items()}
+
+
+def known_to_arguments(application: Application, environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that the module puts into the command line; its own port only where it is said to do that."""
+    variant = application.variant
+    return {
+        name: value for name, value in environment.items() if variant.fills_in_port or name != f"{variant.prefix}_PORT"
+    }
 
 
 def expanded(text: str, environment: Mapping[str, str]) -> str:
