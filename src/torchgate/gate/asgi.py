@@ -29,6 +29,9 @@ DISCONNECT_EXTENSION = "torchgate.disconnect"
 CERTIFICATE_EXTENSION = "torchgate.client_certificate"
 """Scope extension by which our own server hands over the certificate that TLS proved, DER."""
 
+SURPLUS_EXTENSION = "torchgate.is_surplus"
+"""Scope extension by which our own server says that the connection is beyond gate.max_connections."""
+
 BODY_HERE_EXTENSION = "torchgate.body_is_here"
 """Scope extension by which our own server tells whether all of the body has arrived: () -> bool."""
 
@@ -115,6 +118,7 @@ def read_request(scope: Scope, receive: Receive) -> HttpRequest:
         body=body,
         disconnect=disconnect,
         tls_certificate=extensions.get(CERTIFICATE_EXTENSION),
+        is_surplus=SURPLUS_EXTENSION in extensions,
     )
 
 

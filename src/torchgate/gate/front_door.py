@@ -9,7 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from torchgate.access.identity.presented import Kind, Presented
-from torchgate.contract.errors import InvalidRequest, TorchgateError
+from torchgate.contract.errors import InvalidRequest, Overloaded, TorchgateError
 from torchgate.gate.carriers import NOTHING, Carried, Carrier, CarriesNothing
 from torchgate.gate.certificate_paths import CertificatePaths, with_certificate
 from torchgate.gate.credentials import presented_credential
@@ -41,6 +41,8 @@ Source: CVE-2025-64484 and its class; Apache forwards `X_Remote_User` beside its
 
 STOP_PATH = b"/iisintegration"
 STOP_EVENT_HEADER = b"ms-aspnetcore-event"
+
+_SURPLUS_RETRY_S = 1.0
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _CALLERS_OWN: frozenset[Kind] = frozenset({"bearer", "api_key"})
@@ -143,6 +145,8 @@ class FrontDoor:
                 carried = parts.carrier.take(request)
                 if parts.windows_prefix:
                     _strip_base(request, parts.windows_prefix)
+            if request.is_surplus:
+                raise Overloaded("Too many connections are open; try again.", retry_after_s=_SURPLUS_RETRY_S)
             self._examine(request)
         except TorchgateError as problem:
             return Entry(carried, problem)

@@ -118,6 +118,7 @@ class HttpRequest:
         body, disconnect: see there.
         tls_certificate: the certificate that the other end of our own TLS has proven, DER; None where there is none.
         variables: server variables where the server is a gateway (CGI, FastCGI), headers left out.
+        is_surplus: it came on a connection beyond gate.max_connections, and is to be refused once the door has seen it.
     """
 
     method: str
@@ -128,6 +129,7 @@ class HttpRequest:
     disconnect: Disconnect
     tls_certificate: bytes | None = None
     variables: Mapping[str, str] | None = None
+    is_surplus: bool = False
 
 
 @dataclass(slots=True)

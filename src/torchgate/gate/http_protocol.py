@@ -11,15 +11,19 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from torchgate.gate.asgi import BODY_HERE_EXTENSION, CERTIFICATE_EXTENSION, DISCONNECT_EXTENSION
+from torchgate.gate.asgi import (
+    BODY_HERE_EXTENSION,
+    CERTIFICATE_EXTENSION,
+    DISCONNECT_EXTENSION,
+    SURPLUS_EXTENSION,
+)
 from torchgate.gate.problems import problem_body
 
 MAX_HEADERS = 200
 """Headers of one request; front doors and browsers send some thirty."""
 
 MAX_HEADERS_BEHIND_IIS = 8192
-"""IIS's modules have duplicated a token into this process before the head is sent, and a head that is refused unread
-leaves it open: so there IIS's own limit counts (http.sys: 16 KB of headers, of at least 4 bytes each)."""
+"""IIS's own limit (http.sys: 16 KB of headers, of at least 4 bytes each); see ConnectionLimits."""
 
 JOIN_BELOW_BYTES = 64 * 1024
 """Head and body are joined up to here; a longer body is handed on as it is, because copying it costs more.
@@ -42,14 +46,21 @@ _SENTENCES = {
 
 
 class ConnectionLimits:
-    """What one connection may do; see GateSettings for the names."""
+    """What one connection may do; see GateSettings for the names.
+
+    Args:
+        is_behind_iis: a head that is refused unread leaves the token open that IIS's module has duplicated for it. So
+            heads may be as large as IIS lets them be, and on as many connections again as are allowed, one head is read
+            before it is refused.
+    """
 
     def __init__(
-        self, *, max_header_bytes: int, max_connections: int, head_timeout_s: float, max_headers: int = MAX_HEADERS
+        self, *, max_header_bytes: int, max_connections: int, head_timeout_s: float, is_behind_iis: bool = False
     ) -> None:
         self.max_header_bytes = max_header_bytes
         self.max_connections = max_connections
-        self.max_headers = max_headers
+        self.max_connections_read = 2 * max_connections if is_behind_iis else max_connections
+        self.max_headers = MAX_HEADERS_BEHIND_IIS if is_behind_iis else MAX_HEADERS
         self.head_timeout_s = head_timeout_s
 
 
@@ -157,7 +168,8 @@ class GateProtocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         self._certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
-        if len(self.connections) > self.limits.max_connections:
+        self._is_surplus = len(self.connections) > self.limits.max_connections
+        if len(self.connections) > self.limits.max_connections_read:
             self._refuse(503)
         else:
             self._watch_head()
@@ -194,6 +206,8 @@ class GateProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
         self._extensions: dict[str, Any] = {DISCONNECT_EXTENSION: self._disconnect}
+        if self._is_surplus:
+            self._extensions[SURPLUS_EXTENSION] = True
         if self._certificate is not None:
             self._extensions[CERTIFICATE_EXTENSION] = self._certificate
         self.scope["extensions"] = self._extensions
@@ -224,6 +238,7 @@ class GateProtocol(HttpToolsProtocol):
         self._extensions[BODY_HERE_EXTENSION] = lambda: not cycle.more_body
         if self.parser.should_upgrade():
             self._is_last = True
+        if self._is_last or self._is_surplus:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:

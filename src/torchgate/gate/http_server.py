@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 
 from torchgate.gate.asgi import AsgiApplication
-from torchgate.gate.http_protocol import MAX_HEADERS, MAX_HEADERS_BEHIND_IIS, ConnectionLimits, GateProtocol
+from torchgate.gate.http_protocol import ConnectionLimits, GateProtocol
 from torchgate.gate.settings import UNIX_PREFIX, GateSettings, carries_tokens, host_and_port, is_unix
 from torchgate.gate.tcp_socket import bound_tcp_socket
 from torchgate.gate.unix_socket import bound_unix_socket, remove_unix_socket, unix_socket_mistake
@@ -68,7 +68,7 @@ class HttpServer:
             max_header_bytes=settings.max_header_bytes,
             max_connections=settings.max_connections,
             head_timeout_s=settings.head_timeout_s,
-            max_headers=MAX_HEADERS_BEHIND_IIS if carries_tokens(settings) else MAX_HEADERS,
+            is_behind_iis=carries_tokens(settings),
         )
         protocol = type("BoundGateProtocol", (GateProtocol,), {"limits": limits, "none_open": self._none_open})
         self._config = Config(

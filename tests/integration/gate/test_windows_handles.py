@@ -101,6 +101,23 @@ async def test_a_head_of_as_many_headers_as_iis_lets_through_leaves_no_handle_op
     assert not table.is_open(handle)
 
 
+async def test_a_connection_too_many_is_refused_once_its_handle_is_closed(table: HandleTable) -> None:
+    """The attacker, whom IIS knows, holds every connection, and sends another request with each new one."""
+    handle = table.token()
+    rig = behind("ancm", table)
+    rig.settings = GateSettings(bind="127.0.0.1:0", front_door="ancm", max_connections=1)
+    async with served(rig):
+        held, read = rig.connect(), rig.connect()
+        assert (await held.request("GET", "/v2", PAIRING)).status == 401
+        answer = await read.request("GET", "/v2", {**PAIRING, HEADERS["ancm"]: f"{handle:x}"})
+        assert (answer.status, answer.json()["code"]) == (503, "overloaded")
+        assert (answer.headers["retry-after"], answer.headers["connection"]) == ("1", "close")
+        assert (rig.audit.events[-1].principal, rig.audit.events[-1].code) == (None, "overloaded")
+        await read.close()
+        await held.close()
+    assert not table.is_open(handle)
+
+
 async def test_refusals_of_every_kind_leak_no_handle(table: HandleTable) -> None:
     """The attacker, whom IIS knows, sends what we refuse, again and again."""
     header = HEADERS["ancm"]
