@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -84,6 +84,10 @@ def explain_policy(parsed: argparse.Namespace) -> int:
         asked = Asked(principal, action, resource, at, facts_of(parsed.rows, parsed.bytes))
     except ValueError as error:
         return fail(str(error))
+    answered = _answered(project, asked)
+    if parsed.json:
+        say(msgspec.json.encode({**_of_asked(asked), **_of_answered(answered)}).decode())
+        return 0
     say(f"roles: {', '.join(sorted(principal.roles)) or 'none'}")
     if principal.denied_roles - principal.roles:
         say(f"for denials alone: {', '.join(sorted(principal.denied_roles - principal.roles))}")
@@ -91,9 +95,35 @@ def explain_policy(parsed: argparse.Namespace) -> int:
         say(f"model: {resource.model}{', all its versions' if resource.is_every_version else ''}")
     elif resource.name:
         say("model: not in the models folder; a caller who may use or read it gets 404, anybody else 403")
-    for line in _answered(project, asked).lines():
+    for line in answered.lines():
         say(line)
     return 0
+
+
+def _of_asked(asked: Asked) -> dict[str, object]:
+    """The question as `--json` has it."""
+    principal, resource = asked.principal, asked.resource
+    model = resource.model
+    return {
+        "roles": sorted(principal.roles),
+        "roles_for_denials_alone": sorted(principal.denied_roles - principal.roles),
+        "action": str(asked.action),
+        "model": model.name if model is not None else resource.name,
+        "version": model.version if model is not None else resource.version,
+        "is_known_model": model is not None,
+        "is_every_version": resource.is_every_version,
+        "at": asked.at,
+        "facts": asked.facts,
+    }
+
+
+def _of_answered(answered: Answered) -> dict[str, object]:
+    """The answer as `--json` has it."""
+    return {
+        "decision": answered.decision,
+        "rules": answered.explanation.readings,
+        "hook": answered.hook,
+    }
 
 
 def test_policy(parsed: argparse.Namespace) -> int:
@@ -110,29 +140,54 @@ def test_policy(parsed: argparse.Namespace) -> int:
         project = _questioned(configuration)
     except ValueError as error:
         return fail(str(error))
-    wrong = 0
-    for case in cases.cases:
-        lines = _wrong_lines(project, case)
-        wrong += bool(lines)
-        for line in lines:
-            say(line)
-    right = len(cases.cases) - wrong
+    tried = [_tried(project, case) for case in cases.cases]
+    wrong = sum(bool(one.wrong) for one in tried)
+    if parsed.json:
+        say(msgspec.json.encode([one.as_json() for one in tried]).decode())
+        return 1 if wrong else 0
+    for line in (line for one in tried for line in one.lines()):
+        say(line)
+    right = len(tried) - wrong
     say(f"{parsed.file}: {'passed' if not wrong else 'NOT passed'}: {right} as expected, {wrong} not.")
     return 1 if wrong else 0
 
 
-def _wrong_lines(project: _Questioned, case: CaseSettings) -> list[str]:
-    """What is wrong with a case's answer, and why it is as it is; empty: nothing."""
+class _Tried(msgspec.Struct, frozen=True):
+    """One case, asked.
+
+    Args:
+        wrong: what is wrong with its answer; empty: nothing.
+        asked, answered: None where the case can't be asked.
+    """
+
+    case: CaseSettings
+    wrong: str
+    asked: Asked | None = None
+    answered: Answered | None = None
+
+    def lines(self) -> Iterator[str]:
+        """As a person reads it: nothing where it is as expected."""
+        if self.wrong:
+            yield f"WRONG {self.case.name}: {self.wrong}."
+        if self.wrong and self.asked is not None and self.answered is not None:
+            yield f"  roles: {', '.join(sorted(self.asked.principal.roles)) or 'none'}"
+            yield from (f"  {line}" for line in self.answered.lines())
+
+    def as_json(self) -> dict[str, object]:
+        """The case, what was expected, and what came of it."""
+        shown: dict[str, object] = {"name": self.case.name, "expect": self.case.expect, "wrong": self.wrong}
+        if self.asked is not None and self.answered is not None:
+            shown |= {**_of_asked(self.asked), **_of_answered(self.answered)}
+        return shown
+
+
+def _tried(project: _Questioned, case: CaseSettings) -> _Tried:
     try:
         asked = _asked(project, case)
     except ValueError as error:
-        return [f"WRONG {case.name}: {error}."]
+        return _Tried(case, str(error))
     answered = _answered(project, asked)
-    wrong = mismatch(case, answered.decision)
-    if not wrong:
-        return []
-    roles = ", ".join(sorted(asked.principal.roles)) or "none"
-    return [f"WRONG {case.name}: {wrong}.", f"  roles: {roles}", *(f"  {line}" for line in answered.lines())]
+    return _Tried(case, mismatch(case, answered.decision), asked, answered)
 
 
 def _asked(project: _Questioned, case: CaseSettings) -> Asked:

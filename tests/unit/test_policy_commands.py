@@ -251,3 +251,32 @@ def test_the_case_file_of_a_new_project_passes(tmp_path: Path, capsys: pytest.Ca
     assert main(["init", str(folder)]) == 0
     assert main(["policy", "test", str(folder / "policy_cases.toml"), "--config", str(folder)]) == 0
     assert "passed: 3 as expected" in capsys.readouterr().out
+
+
+def test_an_explanation_is_one_json_object_for_programs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(project, *ANALYST, "infer", "digits:1", "--at", MONDAY_NOON, "--rows", "11", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["decision"]["allowed"], said["decision"]["rule"]) == (False, "default deny")
+    assert (said["roles"], said["model"], said["version"], said["facts"]["rows"]) == (["analyst"], "digits", "1", 11)
+    assert [(rule["rule"], rule["applies"]) for rule in said["rules"]] == [
+        ("policy.denials[0]", False),
+        ("policy.grants[0]", False),
+        ("policy.grants[1]", False),
+    ]
+
+
+def test_cases_are_one_json_array_for_programs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = project / "cases.toml"
+    cases = (("operators load", "operator", "load", "allow"), ("operators ask", "operator", "infer", "allow"))
+    file.write_text(
+        "".join(
+            f'[[cases]]\nname = "{name}"\nroles = ["{role}"]\n'
+            f'action = "{action}"\nmodel = "digits"\nexpect = "{expect}"\n'
+            for name, role, action, expect in cases
+        ),
+        encoding="utf-8",
+    )
+    assert main(["policy", "test", str(file), "--config", str(project), "--json"]) == 1
+    right, wrong = json.loads(capsys.readouterr().out)
+    assert (right["name"], right["wrong"], right["decision"]["rule"]) == ("operators load", "", "policy.grants[1]")
+    assert (wrong["name"], wrong["wrong"]) == ("operators ask", "expected allow, and it is deny")

@@ -32,6 +32,7 @@ def declare(policy: Commands) -> None:
     explain.add_argument("--at", metavar="TIME", help="when, e.g. 2026-03-02T12:00:00+01:00 (now)")
     explain.add_argument("--rows", type=int, metavar="N", help="rows of the request (not known yet)")
     explain.add_argument("--bytes", type=int, metavar="N", help="bytes of its body (not known yet)")
+    explain.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     test = command(
         policy,
         "test",
@@ -40,6 +41,7 @@ def declare(policy: Commands) -> None:
     )
     test.add_argument("file", type=Path, metavar="FILE", help="of [[cases]]")
     of_project(test, has_project=False)
+    test.add_argument("--json", action="store_true", help="one JSON array, right answers included")
     _of_running_server(policy)
 
 
