@@ -57,18 +57,18 @@ def install(parsed: argparse.Namespace, keeper: Services | None = None) -> int:
 def uninstall(parsed: argparse.Namespace, keeper: Services | None = None) -> int:
     """Stop it, and take it away; what it has written stays."""
     return _done(
-        lambda: (keeper or services()).uninstall(parsed.name, parsed.timeout_s), f"{parsed.name} is uninstalled."
+        lambda: _ours(parsed.name, keeper).uninstall(parsed.name, parsed.timeout_s), f"{parsed.name} is uninstalled."
     )
 
 
 def start(parsed: argparse.Namespace, keeper: Services | None = None) -> int:
     """Start it, and return when gates are let in."""
-    return _done(lambda: (keeper or services()).start(parsed.name, parsed.timeout_s), f"{parsed.name} runs.")
+    return _done(lambda: _ours(parsed.name, keeper).start(parsed.name, parsed.timeout_s), f"{parsed.name} runs.")
 
 
 def stop(parsed: argparse.Namespace, keeper: Services | None = None) -> int:
     """Stop it, and return when it has."""
-    return _done(lambda: (keeper or services()).stop(parsed.name, parsed.timeout_s), f"{parsed.name} has stopped.")
+    return _done(lambda: _ours(parsed.name, keeper).stop(parsed.name, parsed.timeout_s), f"{parsed.name} has stopped.")
 
 
 def status(parsed: argparse.Namespace, keeper: Services | None = None) -> int:
@@ -152,6 +152,19 @@ def _doubts(spec: ServiceSpec, configuration: Configuration, settings: Torchgate
             f'{spec.account}. Better add to {configuration.file}:  folder = "/run/{spec.name}"'
         )
     return doubts
+
+
+def _ours(name: str, keeper: Services | None) -> Services:
+    """Who keeps the service, once it has proven to be one of Torchgate's: nobody else's is ended for a wrong name.
+
+    Raises:
+        ServiceProblem: it is another's, or there is none.
+    """
+    kept = keeper or services()
+    command = kept.status(name).command
+    if "torchgate" not in command.lower():
+        raise ServiceProblem(f"{name} is no service of Torchgate: it runs {command}")
+    return kept
 
 
 def _done(call: Callable[[], None], sentence: str) -> int:

@@ -179,7 +179,7 @@ def whole_sentence(folder: Path, tell: Callable[[str], None]) -> Iterator[Senten
         tell(f"   {SERVICE} runs: process {service.pid}")
         tell("web.config is rendered; IIS's stand-in starts the gate from it, and warms it up")
         pages = render(project, "--gate")
-        with Iis.started(pages, {"ANN": _token, "GUEST": _guests_token}, shutdown_delay_s=0.05) as iis:
+        with Iis.started(pages, {"ANN": _token, "GUEST": _guests_token}) as iis:
             tell(f"   {iis.worker.log}")
             yield Sentence(project, state, service.pid, iis)
 

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.services import MemoryServices
 
 from torchgate.cli import main
+from torchgate.contract.services import ServiceSpec
 from torchgate.service_commands import install, start, status, stop, uninstall
 
 IS_WINDOWS = sys.platform == "win32"
@@ -42,6 +43,17 @@ def test_it_is_installed_started_asked_stopped_and_taken_away(project: Path, cap
     assert uninstall(parsed, keeper) == 0
     assert status(parsed, keeper) == 1
     assert "no such service" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [start, stop, uninstall])
+def test_nobody_elses_service_is_touched(project: Path, capsys: pytest.CaptureFixture[str], change):
+    """A wrong name, e.g. the database's."""
+    keeper = MemoryServices()
+    others = ServiceSpec("db", "Database", "", command=("/bin/db",), account="db", stop_timeout_s=5.0)
+    keeper.install(others)
+    assert change(typed(project, name="db"), keeper) == 1
+    assert "db is no service of Torchgate: it runs /bin/db" in capsys.readouterr().err
+    assert keeper.status("db").state == "stopped"
 
 
 def test_every_path_is_absolute_and_gates_meet_it_where_the_project_says(project: Path, monkeypatch, capsys):

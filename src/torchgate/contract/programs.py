@@ -27,7 +27,7 @@ class Programs(Protocol):
         """Run one to its end.
 
         Args:
-            arguments: the program's path first.
+            arguments: the program's path first, or the bare name of a program that comes with the system.
 
         Raises:
             OSError: it can't be started.

@@ -6,10 +6,8 @@ import asyncio
 import itertools
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -25,7 +23,7 @@ from torchgate.engine.settings import EngineSettings
 from torchgate.engine.standbys import Standbys
 from torchgate.engine.version_memory import VersionMemory
 from torchgate.engine.version_workers import VersionWorkers
-from torchgate.engine.worker_environment import fair_threads, worker_environment
+from torchgate.engine.worker_environment import fair_threads, worker_environment, working_folder
 from torchgate.engine.worker_process import WorkerProcess
 
 _log = logging.getLogger("torchgate.engine")
@@ -66,8 +64,7 @@ class LocalWorkers:
         self._on_lifecycle = on_lifecycle
         self._cores = settings.threads or os.cpu_count() or 1
         self._fair_threads = self._cores
-        # Not the project's folder: on Windows a process keeps its working folder from being removed.
-        self._folder = Path(tempfile.gettempdir())
+        self._folder = working_folder()
         self._standbys = Standbys(self._start, settings.standbys)
         self._versions: dict[int, Replicas] = {}
         self._generations: dict[ModelRef, itertools.count[int]] = {}

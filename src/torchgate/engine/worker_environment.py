@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 ALLOWED: frozenset[str] = frozenset(
     {
@@ -48,3 +51,12 @@ def worker_environment(parent: Mapping[str, str], more: Sequence[str], threads: 
 def fair_threads(cores: int, workers: int) -> int:
     """CPU threads of each of so many workers: an equal share, at least one."""
     return max(1, cores // max(1, workers))
+
+
+def working_folder() -> Path:
+    """Where processes that run models start.
+
+    Not in the project's folder: on Windows a process keeps its working folder from being removed. Nor, there, in one
+    where others may write: Windows looks for libraries in it before it looks along PATH.
+    """
+    return Path(sys.base_prefix if sys.platform == "win32" else tempfile.gettempdir())

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torchgate.contract.errors import TorchgateError
+from torchgate.contract.errors import InvalidRequest, TorchgateError
 from torchgate.gate.application import Settle
 from torchgate.gate.caller import BlockingCaller, Caller, enter_request, leave_request
 from torchgate.gate.calling_thread import CallingThread
@@ -82,6 +82,7 @@ class WsgiVisit:
         self._body: Iterable[bytes] = ()
         self._rest: Iterator[bytes] = iter(())
         self._problem: TorchgateError | None = None
+        self._place = "", ""
         self.left: tuple[str, list[tuple[str, str]]] | None = None
 
     def is_public(self, path: str) -> bool:
@@ -93,12 +94,14 @@ class WsgiVisit:
 
         Raises:
             Exception: what the application raises before it has answered.
+            InvalidRequest: its server and we read two paths.
         """
         loop = self._loop = asyncio.get_running_loop()
         closed = self._closed = loop.create_future()
         if exchange.principal is not None:
             self._caller = Caller(exchange, exchange.principal, settle)
         exchange.request_bytes = _announced_bytes(self._environ)
+        self._place = _place(self._environ, exchange.path)
         self._body_of_request.give_away()
         try:
             own = await self._thread.run(self._run)
@@ -189,7 +192,7 @@ class WsgiVisit:
 
     def _inner_environ(self) -> dict[str, Any]:
         """What the application sees: below where IIS has mounted it, without what was examined already."""
-        base, path = split_path(self._environ)
+        base, path = self._place
         hidden = () if self._guarded.passes_credentials or self._caller is None else _CREDENTIALS
         inner = {name: value for name, value in self._environ.items() if name not in (*hidden, *_SUPERSEDED)}
         inner |= {"SCRIPT_NAME": f"{inner.get('SCRIPT_NAME', '')}{base}", "PATH_INFO": path}
@@ -253,6 +256,26 @@ def note_problem(problem: TorchgateError) -> tuple[str, int]:
         raise problem
     visit.note(problem)
     return "", 500
+
+
+def _place(environ: Environ, asked: str) -> tuple[str, str]:
+    """Where the application is mounted, and the path below, as WSGI spells them: what was decided is what is routed.
+
+    The front door may have taken more off the path than the server knows of (`identity.windows.prefix`).
+
+    Args:
+        asked: the path that was decided about.
+
+    Raises:
+        InvalidRequest: the server has another path.
+    """
+    base, path = split_path(environ)
+    below = asked.encode("utf-8", "surrogateescape").decode("latin-1")
+    if not path.endswith("/") and below == "/":  # the mount itself, without its slash
+        return base + path, ""
+    if not path.endswith(below):
+        raise InvalidRequest("The path can be read in two ways.")
+    return base + path.removesuffix(below), below
 
 
 def _announced_bytes(environ: Environ) -> int:

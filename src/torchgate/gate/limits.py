@@ -24,6 +24,8 @@ async def drain_refused(request: HttpRequest, max_bytes: int) -> bool:
         return True
     if request.headers.first(b"expect") is not None:
         return False  # the client waits for our leave to send; without it nothing is to be drained
+    if request.variables is not None and not request.body.is_here:
+        return False  # a gateway's server drains by itself, and its thread would be held by whoever sends nothing
     drained = 0
     try:
         async with asyncio.timeout(DRAIN_TIMEOUT_S):

@@ -152,10 +152,22 @@ if sys.platform != "win32":
             ) from None
 
     def _make_folder(folder: Path, account: pwd.struct_passwd) -> None:
-        """For the service's account alone, where it is not there yet; what is there stays as it is."""
-        if not folder.is_dir():
-            folder.mkdir(parents=True, mode=0o700)
-            os.chown(folder, account.pw_uid, account.pw_gid)
+        """For the service's account alone, where it is not there yet; what is there stays as it is.
+
+        Raises:
+            ServiceProblem: somebody has put another folder into its place.
+        """
+        if folder.is_dir():
+            return
+        folder.mkdir(parents=True, mode=0o700)
+        # By its descriptor: whoever owns the folder above may put a link to any other one into its place meanwhile.
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if os.fstat(opened).st_uid != os.geteuid() or os.listdir(opened):  # noqa: PTH208 - by its descriptor
+                raise ServiceProblem(f"{folder} is not the folder that was just made. Name one by --state-folder")
+            os.fchown(opened, account.pw_uid, account.pw_gid)
+        finally:
+            os.close(opened)
 
     def _refused(error: OSError) -> str:
         if isinstance(error, PermissionError):

@@ -44,6 +44,7 @@ def unit_text(spec: ServiceSpec) -> str:
     Raises:
         ServiceProblem: a path holds what no unit can.
     """
+    program, *arguments = spec.command
     lines = [
         MARK,
         "[Unit]",
@@ -53,7 +54,8 @@ def unit_text(spec: ServiceSpec) -> str:
         "[Service]",
         "Type=notify",
         "NotifyAccess=main",
-        f"ExecStart={' '.join(_quoted(part, is_command=True) for part in spec.command)}",
+        # systemd takes no `$` of the program's own path for a variable, and so undoes nothing there.
+        f"ExecStart={' '.join((_quoted(program), *(_quoted(part, is_argument=True) for part in arguments)))}",
         f"User={_quoted(spec.account)}",
         *(f"Environment={_quoted(f'{name}={value}')}" for name, value in spec.environment.items()),
         "UMask=0077",
@@ -103,15 +105,17 @@ def _is_temporary(spec: ServiceSpec) -> bool:
 def _own_place(folder: str) -> tuple[str, str] | None:
     for place, directive in _OWN_PLACES.items():
         path = PurePosixPath(folder)
+        if ":" in folder:
+            continue  # newer versions of systemd take what follows for the name of a link
         if path.is_relative_to(place) and path != PurePosixPath(place):
             return directive, str(path.relative_to(place))
     return None
 
 
-def _quoted(text: str, *, is_command: bool = False) -> str:
-    """One word, as systemd takes it apart again; in a command `$` is not a variable of ours."""
+def _quoted(text: str, *, is_argument: bool = False) -> str:
+    """One word, as systemd takes it apart again; in an argument `$` is not a variable of ours."""
     text = _escaped(text)
-    if is_command:
+    if is_argument:
         text = text.replace("$", "$$")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if escaped != text or set(escaped) & set(" ';\"") else escaped

@@ -68,7 +68,9 @@ if sys.platform == "win32":
 
         def install(self, spec: ServiceSpec) -> Sequence[str]:
             """Make it; where a part fails after that, it is taken away again."""
-            if len(line := command_line(spec)) > _LINE_LIMIT:
+            if "%" in (line := command_line(spec)):
+                raise ServiceProblem(f"{spec.name}: its command line has a %, which Windows would take for a variable")
+            if len(line) > _LINE_LIMIT:
                 raise ServiceProblem(f"{spec.name}: its command line has {len(line)} characters; shorten its paths")
             with _manager(win32service.SC_MANAGER_CREATE_SERVICE) as manager:
                 service = _told(

@@ -43,7 +43,7 @@ def behind(request: pytest.FixtureRequest, pool: Path) -> Iterator[Behind]:
     project = gate_of(pool.parent / f"gate of {door}", pool, door, extra=BY_CERTIFICATE if door == "ancm" else "")
     (project.folder / "ca.pem").write_bytes(PLANT.pem)
     folder = render(project.folder, "--gate", application="/Models")
-    with Iis.started(folder, door=door, shutdown_delay_s=0.05) as iis:
+    with Iis.started(folder, door=door) as iis:
         yield Behind(door, project, iis)
 
 

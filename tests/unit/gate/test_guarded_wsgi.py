@@ -173,6 +173,21 @@ def test_below_a_site_of_iis_the_application_sees_its_own_path(around: Around):
     assert [path for _, path, _ in around.events()] == ["/a b"]
 
 
+@pytest.mark.identity_case(
+    "mounted WSGI application", "a path below the prefix for Windows that is public without it", "decided = routed"
+)
+def test_below_the_prefix_for_windows_the_application_sees_the_path_that_was_decided(around: Around):
+    """The attacker asks for what lies below the prefix, whose rest is the name of something public."""
+    around.rig.door = FrontDoor(
+        FRONT_DOORS["fastcgi"], parts=DoorParts(InheritedPipe(), CgiCarrier(), windows_prefix=b"/win")
+    )
+    assert around.ask("/Win/static/ä".encode().decode("latin-1")).status == 200
+    assert around.ask("/win/private", **ALICES).status == 200
+    assert around.ask("/win", **ALICES).status == 200
+    seen = [(one["SCRIPT_NAME"], one["PATH_INFO"].encode("latin-1").decode()) for one in around.seen]
+    assert seen == [("/Win", "/static/ä"), ("/win", "/private"), ("/win", "")]
+
+
 @pytest.mark.identity_case("mounted WSGI application", "X-Original-URL, which wfastcgi takes for the path", "400")
 def test_a_client_names_no_other_path(around: Around):
     assert around.ask("/about", HTTP_X_ORIGINAL_URL="/private").status == 400
@@ -227,6 +242,13 @@ def test_what_the_application_has_read_is_not_read_again_after_a_refusal(around:
     answered = around.ask("/private", method="POST", stream=once, CONTENT_LENGTH="6", **GUESTS)
     assert answered.status == 403
     assert once.left == 1
+
+
+def test_a_refused_body_is_not_waited_for(around: Around):
+    """The attacker, without a credential, announces a body and never sends it: the server's thread would be held."""
+    never = SlowInput(AssertionError("it was read"))
+    answered = around.ask("/private", method="POST", stream=never, CONTENT_LENGTH="1000")
+    assert (answered.status, never.left) == (401, 1)
 
 
 def test_a_note_of_a_refusal_outside_of_a_request_is_the_refusal():

@@ -34,6 +34,19 @@ def test_every_word_of_the_command_is_one_word_there():
     assert command.endswith('torchgate pool "/srv/ä project/it\'s 100%%" "a \\"quote\\" $$HOME \\\\"')
 
 
+def test_the_programs_own_path_is_taken_as_it_is():
+    """systemd undoes `$$` in arguments alone: such a path would lead nowhere."""
+    command = lines(msgspec.structs.replace(SPEC, command=("/srv/$1/python", "$2")))
+    assert "ExecStart=/srv/$1/python $$2" in command
+
+
+def test_a_folder_with_a_colon_is_none_of_the_folders_that_systemd_makes():
+    """Newer versions read `a:b` there as the folder `a` and a link `b` to it."""
+    text = lines(msgspec.structs.replace(SPEC, folders=("/var/lib/a:b",)))
+    assert not any(line.startswith("StateDirectory=") for line in text)
+    assert list(other_folders(msgspec.structs.replace(SPEC, folders=("/var/lib/a:b",)))) == ["/var/lib/a:b"]
+
+
 def test_its_time_limits_are_ours_and_its_workers_have_groups_of_their_own():
     assert {"TimeoutStopSec=16", "TimeoutStartSec=120", "KillMode=mixed", "Delegate=yes", "Type=notify"} <= set(lines())
     assert {"Restart=on-failure", "RestartSec=5", "NotifyAccess=main", "User=torchgate"} <= set(lines())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -26,6 +24,7 @@ from torchgate.contract.survey import (
     encode_survey,
 )
 from torchgate.contract.worker_wire import Frames, WireError
+from torchgate.engine.worker_environment import working_folder
 
 MODULE = "torchgate.survey_app"
 _SHOWN_LINES = 40
@@ -103,7 +102,7 @@ class Surveyor:
         """
         order = Survey(None if canaries is None else tuple(canaries), with_files)
         listener = _Listener(order)
-        spec = ChildSpec("survey", self._module, (), self._environment, Path(tempfile.gettempdir()))
+        spec = ChildSpec("survey", self._module, (), self._environment, working_folder())
         children = self._children()
         try:
             child = await children.start(spec, listener, listener.output)
