@@ -15,14 +15,13 @@ from torchgate.contract.programs import Programs
 from torchgate.iis.config_schema import Sections, read_schemas
 from torchgate.iis.conversion import read_wfastcgi
 from torchgate.iis.facts import ServerFacts
-from torchgate.iis.fast_cgi import HANDLER
 from torchgate.iis.host_config import host_config
 from torchgate.iis.install import Installer, InstallFailed, Journal, command_line, steps
 from torchgate.iis.lint import lint
 from torchgate.iis.lint_question import Site
-from torchgate.iis.plan import Plan, plan_mistakes
+from torchgate.iis.plan import HANDLER, Plan, plan_mistakes
 from torchgate.iis.web_config import web_config
-from torchgate.iis.xml_document import XmlMistake, read_xml
+from torchgate.iis.xml_document import Element, XmlMistake, read_xml
 from torchgate.terminal import fail, note, say
 
 WEB_CONFIG = "web.config"
@@ -40,18 +39,20 @@ def render(parsed: argparse.Namespace) -> int:
         return fail("nothing was written: " + " ".join(mistakes))
     texts = {WEB_CONFIG: web_config(plan), HOST_PART: host_config(plan)}
     out: Path = parsed.out
-    if foreign := [name for name in texts if _is_foreign(out / name)]:
-        return fail(
-            f"nothing was written: {', '.join(foreign)} in {out} was not written by this command. "
-            "Name another folder by --out, or move it away."
-        )
     try:
+        if foreign := [name for name in texts if _is_foreign(out / name)]:
+            return fail(
+                f"nothing was written: {', '.join(foreign)} in {out} was not written by this command. "
+                "Name another folder by --out, or move it away."
+            )
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (out / name).write_text(text, encoding="utf-8", newline="\r\n")
             say(f"wrote {out / name}")
     except OSError as error:
         return fail(f"{out} can't be written: {error.strerror or error}.")
+    if sys.platform != "win32" and not (parsed.python and parsed.project_path):
+        note("its paths are this machine's: name the server's by --python and --project-path before it goes there.")
     note(
         f"web.config belongs into {plan.folder}; the other file is for applicationHost.config. Not seen on Windows yet."
     )
@@ -70,7 +71,7 @@ def lint_files(parsed: argparse.Namespace) -> int:
         schemas = _schemas(parsed.schemas)
     except (OSError, XmlMistake) as error:
         return fail(f"the schemas can't be read: {error}.")
-    web: Path = parsed.web_config / WEB_CONFIG if parsed.web_config.is_dir() else parsed.web_config
+    web = _web_config_of(parsed.web_config)
     site = Site(parsed.site, parsed.application) if parsed.site else None
     findings = lint(web, parsed.application_host, site=site, facts=facts, schemas=schemas)
     _print(findings, parsed)
@@ -80,8 +81,10 @@ def lint_files(parsed: argparse.Namespace) -> int:
 def convert(parsed: argparse.Namespace) -> int:
     """Say what an application behind wfastcgi becomes here."""
     try:
-        found = read_wfastcgi(read_xml(parsed.web_config))
-    except (OSError, ValueError) as error:
+        found = read_wfastcgi(read_xml(_web_config_of(parsed.web_config)))
+    except OSError as error:
+        return fail(f"{parsed.web_config} can't be read: {error.strerror or error}.")
+    except ValueError as error:
         return fail(f"{parsed.web_config}: {error}.")
     say(f"Python: {found.python}")
     say(f"handler: {found.handler or 'none named'}")
@@ -89,7 +92,8 @@ def convert(parsed: argparse.Namespace) -> int:
         say(f"PYTHONPATH: {folder}")
     for sentence in found.notes:
         say(f"  {sentence}")
-    say(f'\nThen: torchgate iis render --config PROJECT --python "{found.python}"')
+    own = f" --gate --wsgi-handler {found.handler}" if found.handler not in {"", HANDLER} else ""
+    say(f'\nThen: torchgate iis render --config PROJECT --python "{found.python}"{own}')
     return 0
 
 
@@ -131,10 +135,33 @@ def uninstall(parsed: argparse.Namespace) -> int:
 def _installer(parsed: argparse.Namespace, settings: TorchgateSettings) -> Installer:
     programs = _programs()
     return Installer(
-        lambda: read_xml(parsed.application_host or _inetsrv() / "config" / "applicationHost.config"),
+        lambda: _application_host(parsed.application_host or _inetsrv() / "config" / "applicationHost.config"),
         lambda arguments: programs.run([_appcmd(parsed), *arguments], _APPCMD_TIMEOUT_S),
         Journal(settings.state.folder / "iis-install.json"),
     )
+
+
+def _application_host(file: Path) -> Element:
+    """The server's configuration.
+
+    Raises:
+        InstallFailed: it can't be read.
+    """
+    try:
+        return read_xml(file)
+    except FileNotFoundError:
+        raise InstallFailed(
+            f"{file} is not there: IIS is not installed on this machine. Install it, or name a copy of that server's "
+            "applicationHost.config by --application-host."
+        ) from None
+    except XmlMistake as mistake:
+        raise InstallFailed(f"{file}: {mistake}.") from None
+    except OSError as error:
+        raise InstallFailed(f"{file} can't be read: {error.strerror or error}. Run this as an administrator.") from None
+
+
+def _web_config_of(path: Path) -> Path:
+    return path / WEB_CONFIG if os.path.isdir(path) else path  # noqa: PTH112 - never raises
 
 
 def _programs() -> Programs:
@@ -219,7 +246,7 @@ def _appcmd(parsed: argparse.Namespace) -> str:
 
 
 def _is_foreign(file: Path) -> bool:
-    return file.exists() and b"Written by `torchgate iis render`" not in file.read_bytes()
+    return os.path.lexists(file) and b"Written by `torchgate iis render`" not in file.read_bytes()
 
 
 def _configuration(parsed: argparse.Namespace) -> Configuration | None:

@@ -13,9 +13,8 @@ import pytest
 from tests.rigs.fastcgi_records import FastCgiAnswer
 
 from torchgate.iis.facts import ServerFacts
-from torchgate.iis.fast_cgi import HANDLER
 from torchgate.iis.lint_question import Site
-from torchgate.iis.plan import Plan
+from torchgate.iis.plan import HANDLER, Plan
 from torchgate.iis.web_config import web_config
 
 if sys.platform == "win32" or TYPE_CHECKING:

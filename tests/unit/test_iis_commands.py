@@ -183,3 +183,37 @@ def test_a_program_of_ones_own_is_what_iis_starts(project: Path, tmp_path: Path,
     assert 'arguments="&quot;D:\\my shop\\app.py&quot;"' in text
     assert render(project, tmp_path / "none", "--script", 'D:\\a"b.py') == 1
     assert "the path of script has a quote" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--python", "python.exe"], "the path of python is 'python.exe'"),
+        (["--project-path", "shop"], "the path of project is 'shop'"),
+        (["--site", ""], "the name of the site is ''"),
+        (["--pool-name", "a/b"], "the name of the application pool is 'a/b'"),
+        (["--wsgi-handler", "app.app"], "name your program by --script"),
+    ],
+)
+def test_what_iis_would_not_take_is_not_written(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+):
+    assert render(project, tmp_path / "out", *arguments) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_place_of_the_file_is_told(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "out" / "web.config").mkdir(parents=True)
+    assert render(project, tmp_path / "out") == 1
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_without_iis_the_next_step_is_said(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    nowhere = tmp_path / "applicationHost.config"
+    where = ["--python", PYTHON, "--project-path", "D:\\torchgate", "--application-host", str(nowhere)]
+    assert main(["iis", "install", "--config", str(project), *where, "--dry-run"]) == 1
+    assert "IIS is not installed on this machine" in capsys.readouterr().err
+    nowhere.write_text("no xml", encoding="utf-8")
+    assert main(["iis", "install", "--config", str(project), *where, "--dry-run"]) == 1
+    assert f"{nowhere}: it is no XML" in capsys.readouterr().err

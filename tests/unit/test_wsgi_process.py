@@ -152,6 +152,18 @@ def test_a_gate_that_does_not_start_is_503_and_only_the_log_says_why(
     process.close()
 
 
+def test_a_log_that_can_t_be_written_leaves_the_reason_on_standard_error(
+    opening: Opening, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """An application pool's account often may not write where web.config says."""
+    opening.failure = CannotStart("nothing says where the project is")
+    process = GateProcess(opening.read, {"WSGI_LOG": str(tmp_path)}, opening.clock)
+    assert called(process, environ("/whoami")).status == 503
+    said = capsys.readouterr().err
+    assert f"WSGI_LOG {tmp_path} can't be written" in said
+    assert "nothing says where the project is" in said
+
+
 def test_the_end_waits_for_the_call_that_runs_and_answers_no_more(process: GateProcess, opening: Opening):
     with ThreadPoolExecutor(2) as threads:
         slow = SlowInput()

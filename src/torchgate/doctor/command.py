@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 
 from torchgate import __version__
 from torchgate.doctor.checks import CHECKS
@@ -34,8 +35,18 @@ def doctor(parsed: argparse.Namespace) -> int:
         say(text)
     else:
         try:
-            parsed.out.write_text(f"{text}\n", encoding="utf-8")
+            if not _may_be_replaced(parsed.out):
+                return fail(f"{parsed.out} is there already, and is no report of doctor. Name another file by --out.")
+            parsed.out.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             return fail(f"{parsed.out} can't be written: {error.strerror or error}.")
         say(f"wrote {parsed.out}: {verdict_line(report)}")
     return 0 if report.passed else 1
+
+
+def _may_be_replaced(file: Path) -> bool:
+    """Whether there is nothing, or an earlier report: a wrong name must not cost anybody their settings."""
+    if not file.is_file():
+        return True
+    with file.open("rb") as opened:
+        return opened.read(64).lstrip().startswith((b"torchgate ", b'{\n  "version"', b'{\r\n  "version"'))

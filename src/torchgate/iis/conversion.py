@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import msgspec
 
 from torchgate.iis.located import sections
+from torchgate.iis.plan import HANDLER
 from torchgate.iis.xml_document import Element
 
 _OWN = re.compile(
     r"WSGI_(HANDLER|LOG|RESTART_FILE_REGEX|PTVSD_\w+)|APPINSIGHTS_INSTRUMENTATIONKEY|PYTHONPATH", re.IGNORECASE
 )
-OUR_HANDLER = "torchgate.wsgi.application"
 
 
 class Conversion(msgspec.Struct, frozen=True):
@@ -72,11 +72,11 @@ def _interpreters(root: Element) -> Iterator[str]:
 
 
 def _notes(handler: str, settings: dict[str, str], others: tuple[str, ...]) -> Iterator[str]:
-    if handler and handler != OUR_HANDLER:
+    if handler and handler != HANDLER:
         yield (
             f"WSGI_HANDLER is {handler!r}, an application of your own. Its models move into [models] of "
-            "torchgate.toml; "
-            "what else it answers stays where it is, as an application of its own."
+            "torchgate.toml; put a gate around the rest of it (torchgate.Gate: guard_flask or guard_wsgi), and set "
+            'gate.front_door = "fastcgi".'
         )
     if others:
         yield (

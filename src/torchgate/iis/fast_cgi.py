@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from pathlib import PureWindowsPath
 
-from torchgate.iis.plan import SHUTDOWN_SPARE_S, Plan
+from torchgate.iis.plan import HANDLER, SHUTDOWN_SPARE_S, Plan
 from torchgate.iis.xml_document import Element
 from torchgate.iis.xml_text import element
 
 APPLICATIONS = "system.webServer/fastCgi"
-HANDLER = "torchgate.wsgi.application"
 MAX_SIGNAL_S = 60
 """The most that IIS waits between saying that a process ends and ending it. Source: IIS_schema.xml."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torchgate.contract.findings import Finding
-from torchgate.iis.fast_cgi import APPLICATIONS, HANDLER, MAX_SIGNAL_S
+from torchgate.iis.fast_cgi import APPLICATIONS, MAX_SIGNAL_S
 from torchgate.iis.lint_question import Question
 from torchgate.iis.located import section, sections
+from torchgate.iis.plan import HANDLER
 from torchgate.iis.xml_document import Element
 
 _RENDER = "Let `torchgate iis render` write it."

@@ -141,6 +141,9 @@ def _timeouts(question: Question, module: Element) -> Iterator[Finding]:
             f'Set requestTimeout="{time_text(question.facts.max_timeout_s + 30)}", or lower gate.max_timeout_s.',
         )
     startup = module.get("startupTimeLimit", "10" if question.facts.front_door == "httpplatform-1.2" else "120")
+    for name in ("startupTimeLimit", "shutdownTimeLimit"):
+        if module.get(name) and not module.get(name).isdecimal():
+            yield question.here(module, "error", f"{name} is {module.get(name)!r}, which is no number of seconds.")
     if startup.isdecimal() and int(startup) < _OLD_STARTUP_S:
         yield question.here(
             module,

@@ -54,6 +54,9 @@ def request_findings(question: Question) -> Iterator[Finding]:
 
 def _body(question: Question, limits: Element | None) -> Iterator[Finding]:
     text = "" if limits is None else limits.get("maxAllowedContentLength")
+    if text and not text.isdecimal():
+        yield question.here(limits, "error", f"maxAllowedContentLength is {text!r}, which is no number of bytes.")
+        return
     allowed = int(text) if text.isdecimal() else _DEFAULT_BODY_BYTES
     wanted = question.facts.max_body_bytes
     if allowed < wanted:

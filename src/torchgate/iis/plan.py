@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Literal
 
@@ -17,7 +18,13 @@ Layout = Literal["windows", "bearer", "split"]
 SHUTDOWN_SPARE_S = 4
 """What IIS gives a stopping server beyond gate.drain_s: for running batches and the end of the audit trail."""
 
+HANDLER = "torchgate.wsgi.application"
+"""What wfastcgi calls, where it is not an application of the user's own."""
+
 _MAX_SHUTDOWN_S = 600
+_SHOWN_NO_NAME = '\\ / ? ; : @ & = + $ , | " < > *'
+_NO_NAME = frozenset(_SHOWN_NO_NAME.replace(" ", ""))
+"""Of sites; of application pools fewer. Source: Microsoft.Web.Administration, SiteCollection."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -45,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
     folder: str
     command: Literal["serve", "gate"] = "serve"
     environment: Mapping[str, str] = MappingProxyType({})
-    wsgi_handler: str = "torchgate.wsgi.application"
+    wsgi_handler: str = HANDLER
     script: str = ""
 
     @property
@@ -92,6 +99,10 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
             f"gate.drain_s is {facts.drain_s:g}; IIS gives a stopping server {_MAX_SHUTDOWN_S} s at most. "
             f"Set {_MAX_SHUTDOWN_S - SHUTDOWN_SPARE_S} or less."
         )
+    names = {"site": plan.site.name, "application pool": plan.pool_name}
+    for what, name in names.items():
+        if not name.strip() or set(name) & _NO_NAME:
+            yield f"the name of the {what} is {name!r}; IIS takes none that is empty or has one of {_SHOWN_NO_NAME}."
     if not plan.site.application.startswith("/"):
         yield f"the application is {plan.site.application!r}; it begins with /, e.g. / or /models."
     if plan.folder.rstrip("\\/").lower() == plan.project.rstrip("\\/").lower():
@@ -102,12 +113,16 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
 def _path_mistakes(plan: Plan) -> Iterator[str]:
     paths = {"python": plan.python, "project": plan.project, "folder": plan.folder, "script": plan.script}
     for name, value in paths.items():
-        if '"' in value or any(ord(character) < 32 for character in value):
+        if '"' in value or any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in value):
             yield f"the path of {name} has a quote or a control character, which no command line of IIS can hold."
+        elif value and not (PureWindowsPath(value).is_absolute() or PurePosixPath(value).is_absolute()):
+            yield f"the path of {name} is {value!r}; it is one on the server, from its drive on: D:\\torchgate\\shop."
 
 
 def _fast_cgi_mistakes(plan: Plan) -> Iterator[str]:
     if plan.facts.front_door != "fastcgi":
+        if plan.wsgi_handler != HANDLER:
+            yield "A WSGI handler is what wfastcgi calls; behind IIS's modules name your program by --script."
         return
     if plan.script:
         yield "A script is what IIS starts behind its modules; behind wfastcgi name your application by --wsgi-handler."

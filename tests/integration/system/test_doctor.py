@@ -94,6 +94,11 @@ def test_a_report_goes_into_a_file_where_nobody_watches(tmp_path: Path, capsys: 
     assert text.splitlines()[-1] in capsys.readouterr().out
     assert main(["doctor", str(tmp_path), "--area", "project", "--out", str(tmp_path)]) == 1
     assert "can't be written" in capsys.readouterr().err
+    assert main(["doctor", str(tmp_path), "--area", "project", "--json", "--out", str(out)]) in {0, 1}, "it is replaced"
+    settings = tmp_path / "torchgate.toml"
+    assert main(["doctor", str(tmp_path), "--area", "project", "--out", str(settings)]) == 1
+    assert "is no report of doctor" in capsys.readouterr().err
+    assert "[secrets]" in settings.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_what_wfastcgi_ran_is_found_and_no_value_is_taken_over():
     assert found.python_path == (r"C:\site", r"D:\more")
     assert found.environment == ("DB_PASSWORD",)
     assert "hunter2" not in str(found)
-    assert any("an application of your own" in note for note in found.notes)
+    assert any("an application of your own" in note and "guard_wsgi" in note for note in found.notes)
     assert any("WSGI_LOG counts behind wfastcgi alone" in note for note in found.notes)
 
 
