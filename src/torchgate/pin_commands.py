@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from torchgate.config import Configuration, TorchgateSettings
-from torchgate.engine.catalog import read_catalog
+from torchgate.engine.catalog import Catalog, read_catalog
 from torchgate.engine.digest import DigestRefused, folder_digest
 from torchgate.engine.pin.compare import Mismatch, mismatches, model_mismatch, release_numbers
 from torchgate.engine.pin.lock import LOCK_FILE, DriverFloor, Lock, LockRefused, lock_of, lock_text, read_lock
@@ -42,7 +42,7 @@ def pin(parsed: argparse.Namespace) -> int:
             )
         file = configuration.file.parent / LOCK_FILE
         if parsed.verify:
-            return _verify(file, settings, is_json=parsed.json, with_files=parsed.files)
+            return _verify(file, configuration, settings, is_json=parsed.json, with_files=parsed.files)
         return _write(file, configuration, settings, is_json=parsed.json)
     except (CannotPin, CannotSign, LockRefused) as why:
         return fail(str(why))
@@ -50,21 +50,28 @@ def pin(parsed: argparse.Namespace) -> int:
         return fail(f"{error.filename or 'the project'} can't be read or written: {error.strerror or error}.")
 
 
-def _verify(file: Path, settings: TorchgateSettings, *, is_json: bool, with_files: bool) -> int:
+def _verify(
+    file: Path, configuration: Configuration, settings: TorchgateSettings, *, is_json: bool, with_files: bool
+) -> int:
     lock = read_lock(file)
     if lock is None:
         raise CannotPin(f"{file} is not there, so that nothing is locked. Write it: torchgate pin")
-    found = [*_of_installation(lock, settings, with_files=with_files), *_of_models(lock, settings)]
+    catalog, is_sound = _catalog(configuration, settings)
+    found = [*_of_installation(lock, settings, with_files=with_files), *_of_models(lock, catalog)]
+    is_verified = is_sound and not found
     if is_json:
-        answer = {"lock": str(file), "verified": not found, "mismatches": msgspec.to_builtins(found)}
+        answer = {"lock": str(file), "verified": is_verified, "mismatches": msgspec.to_builtins(found)}
         say(json.dumps(answer, ensure_ascii=False))
     else:
         for mismatch in found:
             for line in _lines(mismatch):
                 say(line)
         count = f"{len(found)} {'fact' if len(found) == 1 else 'facts'}"
-        say(f"{file}: NOT what is here: {count}." if found else f"{file}: what is locked is what is here.")
-    return 1 if found else 0
+        if is_verified:
+            say(f"{file}: what is locked is what is here.")
+        else:
+            say(f"{file}: NOT what is here: {count if found else 'there are mistakes in the models'}.")
+    return 0 if is_verified else 1
 
 
 def _of_installation(lock: Lock, settings: TorchgateSettings, *, with_files: bool) -> Iterator[Mismatch]:
@@ -78,8 +85,8 @@ def _of_installation(lock: Lock, settings: TorchgateSettings, *, with_files: boo
         yield Mismatch("wheels", "its wheel's files", file, "Install the distribution again, from the same wheel")
 
 
-def _of_models(lock: Lock, settings: TorchgateSettings) -> Iterator[Mismatch]:
-    here = _digests(settings)
+def _of_models(lock: Lock, catalog: Catalog) -> Iterator[Mismatch]:
+    here = _digests(catalog)
     for ref in sorted({*lock.models, *here}):
         mismatch = model_mismatch(lock, ref, here.get(ref, ""))
         if mismatch is not None:
@@ -87,6 +94,13 @@ def _of_models(lock: Lock, settings: TorchgateSettings) -> Iterator[Mismatch]:
 
 
 def _write(file: Path, configuration: Configuration, settings: TorchgateSettings, *, is_json: bool) -> int:
+    catalog, is_sound = _catalog(configuration, settings)
+    if not is_sound:
+        # A lock without the broken model would have it unlocked for good, once it is mended.
+        raise CannotPin(
+            f"the models of {configuration.file} have these mistakes; nothing was written. `torchgate check` examines "
+            "the rest."
+        )
     before = _lock_before(file)
     try:
         seen = _survey(settings, None)
@@ -95,7 +109,7 @@ def _write(file: Path, configuration: Configuration, settings: TorchgateSettings
     if seen.failures:
         failed = "; ".join(f"{device}: {why}" for device, why in sorted(seen.failures.items()))
         raise CannotPin(f"not every device computes, and nothing was written: {failed}.")
-    lock = lock_of(seen.facts, seen.canaries, _digests(settings))
+    lock = lock_of(seen.facts, seen.canaries, _digests(catalog))
     if before is not None:
         lock = _with_floors_of(before, lock)
     draft = file.with_suffix(".draft")
@@ -125,11 +139,19 @@ def _survey(settings: TorchgateSettings, canaries: Sequence[str] | None, *, with
         raise
 
 
-def _digests(settings: TorchgateSettings) -> dict[str, str]:
-    """`name:version` → digest of its folder, for every version that could be loaded."""
-    catalog, findings = read_catalog(settings.models)
+def _catalog(configuration: Configuration, settings: TorchgateSettings) -> tuple[Catalog, bool]:
+    """The models, and whether there is no error in them; what was found is printed.
+
+    Whether callers' rights can be had is the server's matter: a model that asks for them is the same files anywhere.
+    """
+    catalog, findings = read_catalog(settings.models, no_tokens="")
     for finding in findings:
-        note(str(finding))
+        note(str(configuration.locate(finding)))
+    return catalog, not any(finding.severity == "error" for finding in findings)
+
+
+def _digests(catalog: Catalog) -> dict[str, str]:
+    """`name:version` → digest of its folder, for every version that could be loaded."""
     digests = {}
     for ref, entry in sorted(catalog.entries.items()):
         if entry.mistake:

@@ -170,3 +170,40 @@ def test_a_lock_that_is_none_is_refused_and_can_be_replaced(project: Path, capsy
     lock = read_lock(file)
     assert lock is not None
     assert file.read_text(encoding="utf-8") == lock_text(lock)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("models/new/model.toml", b"x = ", "model.toml:1: error: is not TOML"),
+        ("models/new/model.toml", b"\xff\xfe", "model.toml: error: is not UTF-8"),
+        ("models/new/1/readme", b"", "model.toml: error: can't be read"),
+        ("models/doubler/2/readme", b"", "model.py"),
+    ],
+)
+def test_a_model_with_a_mistake_is_neither_locked_nor_verified(
+    project: Path, file: str, content: bytes, words: str, capsys: pytest.CaptureFixture[str]
+):
+    """The lock stays: one without the broken model would let it in unseen."""
+    (project / file).parent.mkdir(parents=True)
+    (project / file).write_bytes(content)
+    text = (project / "torchgate.lock").read_bytes()
+    assert main(["pin", str(project)]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert "these mistakes; nothing was written. `torchgate check` examines the rest." in said
+    assert (project / "torchgate.lock").read_bytes() == text
+
+
+def test_a_mistake_beside_what_is_locked_is_no_verified_project(project: Path, capsys: pytest.CaptureFixture[str]):
+    (project / "models" / "new" / "1").mkdir(parents=True)
+    assert main(["pin", "--verify", "--json", str(project)]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["verified"] is False
+    assert str(Path("models", "new", "model.toml")) in said.err
+
+
+def test_without_a_models_folder_nothing_is_locked(project: Path, capsys: pytest.CaptureFixture[str]):
+    (project / "models").rename(project / "elsewhere")
+    assert main(["pin", str(project)]) == 1
+    assert f"{project / 'torchgate.toml'}:" in capsys.readouterr().err
