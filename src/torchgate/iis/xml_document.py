@@ -8,8 +8,13 @@ from xml.parsers import expat
 
 import msgspec
 
+from torchgate.contract.bounded_files import FileRefused, read_bounded
+
 MAX_BYTES = 8 << 20
 """Of one file; an applicationHost.config with thousands of sites stays far below."""
+
+MAX_DEPTH = 200
+"""Elements inside elements; IIS's own files have about ten."""
 
 
 class XmlMistake(ValueError):
@@ -55,9 +60,10 @@ def read_xml(file: Path) -> Element:
         XmlMistake: it is no XML, or more than a configuration may be.
         OSError: it can't be read.
     """
-    data = file.read_bytes()
-    if len(data) > MAX_BYTES:
-        raise XmlMistake(f"it has {len(data):,} bytes; a configuration of IIS has at most {MAX_BYTES:,}")
+    try:
+        data = read_bounded(file, MAX_BYTES)
+    except FileRefused as refused:
+        raise XmlMistake(str(refused)) from None
     return parse_xml(data)
 
 
@@ -72,7 +78,9 @@ def parse_xml(data: bytes | str) -> Element:
         reading.parser.Parse(data, True)
     except expat.ExpatError as error:
         raise XmlMistake(f"it is no XML: {expat.ErrorString(error.code)}", error.lineno) from None
-    except LookupError as error:  # an encoding that Python does not know
+    except XmlMistake:
+        raise
+    except (LookupError, ValueError) as error:  # an encoding that Python does not know, or expat can't use
         raise XmlMistake(f"it can't be read: {error}") from None
     return reading.top[0]
 
@@ -89,6 +97,8 @@ class _Reading:
         self.parser.StartDoctypeDeclHandler = self._refuse
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        if len(self._open) >= MAX_DEPTH:
+            raise XmlMistake(f"its elements are nested deeper than {MAX_DEPTH}", self.parser.CurrentLineNumber)
         element = Element(tag, attributes, [], self.parser.CurrentLineNumber)
         (self._open[-1].children if self._open else self.top).append(element)
         self._open.append(element)
