@@ -142,6 +142,9 @@ def parse_lock(content: bytes, name: str) -> Lock:
         lock = msgspec.convert(values, Lock)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise LockRefused(f"{name} is no lock: {error}. {_AGAIN}") from None
+    except (ValueError, RecursionError):
+        sentence = "a number has more digits than can be read, or it is nested too deeply"
+        raise LockRefused(f"{name} is no lock: {sentence}. {_AGAIN}") from None
     mistake = _mistake(lock)
     if mistake:
         raise LockRefused(f"{name} is no lock: {mistake}. {_AGAIN}")

@@ -109,3 +109,9 @@ def test_the_driver_that_was_seen_is_the_floor():
     facts: Facts = recorded_facts("h200")
     assert lock_of(facts, {}, {}).driver.release_floor == facts.driver_release == "580.95.05"
     assert lock_of(facts, {}, {}).wheels["ruamel-yaml"] == Wheel("0.18", "")
+
+
+@pytest.mark.parametrize("content", [b"format = " + b"9" * 6000, b"format = 0x" + b"f" * 6000, b"a = " + b"[" * 20_000])
+def test_what_can_not_be_counted_or_followed_is_no_lock(content: bytes):
+    with pytest.raises(LockRefused, match="more digits than can be read, or it is nested too deeply"):
+        parse_lock(content, "x")
