@@ -7,6 +7,7 @@ line, where it is a single value; lists and tables stand in the file alone.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ from torchgate.access.settings import (
     RolesSettings,
     SecretsSettings,
 )
+from torchgate.contract.bounded_files import FileRefused, read_bounded
 from torchgate.contract.findings import Finding
-from torchgate.contract.settings_file import Settings, examine_settings, nearest, read_toml
+from torchgate.contract.settings_file import MAX_BYTES, Settings, examine_settings, nearest, read_toml
 from torchgate.contract.toml_lines import Place, line_of
 from torchgate.contract.virtual_accounts import ACCOUNT_PATTERN, as_peer
 from torchgate.engine.pin.settings import PinSettings
@@ -183,6 +185,9 @@ def read_configuration(
     digest = file_digest(file)
     values, lines, findings = read_toml(file)
     if findings:
+        if not os.path.lexists(file):
+            remedy = "Name the project's folder, or make a project: torchgate init DIR."
+            findings = [msgspec.structs.replace(finding, remedy=remedy) for finding in findings]
         return Configuration(file, None, tuple(findings), {}, {})
     findings = list(_secrets_in(values, (), str(file), lines))
     secret_settings = {finding.setting for finding in findings}
@@ -198,9 +203,11 @@ def read_configuration(
 
 
 def file_digest(path: Path) -> bytes:
-    """SHA-256 of a file's content; of one that can't be read, the number of its error."""
+    """SHA-256 of a file's content; of one that can't be read, the number of its error, or why it was refused."""
     try:
-        return hashlib.sha256(path.read_bytes()).digest()
+        return hashlib.sha256(read_bounded(path, MAX_BYTES)).digest()
+    except FileRefused as refused:
+        return str(refused).encode("ascii")
     except OSError as error:
         return str(error.errno).encode("ascii")
 

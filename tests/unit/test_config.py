@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, get_args
 
@@ -178,3 +179,24 @@ def test_a_missing_file_is_a_finding(tmp_path: Path):
     assert configuration.settings is None
     assert [finding.file for finding in configuration.findings] == [str(tmp_path / "torchgate.toml")]
     assert msgspec.json.encode(configuration.findings)
+
+
+def test_who_names_no_project_is_told_how_to_make_one(tmp_path: Path):
+    (finding,) = read_configuration(tmp_path).findings
+    assert finding.file == str(tmp_path / "torchgate.toml")
+    assert "torchgate.toml" not in finding.sentence, "its path stands before it"
+    assert finding.remedy == "Name the project's folder, or make a project: torchgate init DIR."
+
+
+def test_a_file_that_is_too_large_is_told_with_what_it_may_have(tmp_path: Path):
+    with (tmp_path / "torchgate.toml").open("wb") as file:
+        file.truncate((8 << 20) + 1)
+    (finding,) = read_configuration(tmp_path).findings
+    assert finding.sentence == "can't be read: it has 8,388,609 bytes, and may have 8,388,608."
+
+
+@pytest.mark.linux("named pipes in the file system")
+def test_a_pipe_in_place_of_the_file_does_not_hang_the_reader(tmp_path: Path):
+    os.mkfifo(tmp_path / "torchgate.toml")
+    (finding,) = read_configuration(tmp_path).findings
+    assert finding.sentence == "can't be read: it is a pipe or a device, and no file."

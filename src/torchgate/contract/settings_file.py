@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args
 
 import pydantic
 
+from torchgate.contract.bounded_files import read_bounded
 from torchgate.contract.findings import Finding
 from torchgate.contract.toml_lines import Place, line_numbers, line_of
 
@@ -26,7 +27,11 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+MAX_BYTES = 8 << 20
+"""Of one file; one with thousands of rules and keys stays far below."""
+
 SettingsType = TypeVar("SettingsType", bound=Settings)
+TOO_MANY_DIGITS = "has a number with more digits than can be read."
 SECRET_VALUE = "secret_value"  # noqa: S105 - the name of a kind of mistake
 """Error type of a pydantic_core.PydanticCustomError about a value that may be a secret: a finding never shows it."""
 
@@ -48,11 +53,11 @@ def read_toml(path: Path) -> tuple[dict[str, Any], dict[Place, int], list[Findin
     """The values in a TOML file and their lines; where it is none, the findings say so and both are empty."""
     file = str(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bounded(path, MAX_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return {}, {}, [Finding("error", f"is not UTF-8 text: {error}.", file=file, remedy="Save it as UTF-8.")]
     except (OSError, ValueError) as error:
-        return {}, {}, [Finding("error", f"can't be read: {error}.", file=file)]
+        return {}, {}, [Finding("error", f"can't be read: {getattr(error, 'strerror', None) or error}.", file=file)]
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -61,6 +66,8 @@ def read_toml(path: Path) -> tuple[dict[str, Any], dict[Place, int], list[Findin
         return {}, {}, [Finding("error", f"is not TOML: {error}.", file=file, line=line)]
     except RecursionError:
         return {}, {}, [Finding("error", "is nested too deeply to be read.", file=file)]
+    except ValueError:
+        return {}, {}, [Finding("error", TOO_MANY_DIGITS, file=file)]
     return values, line_numbers(text), []
 
 
@@ -79,10 +86,15 @@ def examine_settings(
     """
     try:
         # As JSON: strict types, and yet lists for tuples and text for paths, as TOML has them.
-        return shape.model_validate_json(json.dumps(values, default=_date_text)), []
+        text = json.dumps(values, default=_date_text)
+    except ValueError:  # of a hexadecimal number: only decimal ones have a limit when they are read
+        return None, [Finding("error", TOO_MANY_DIGITS, file=file)]
+    try:
+        return shape.model_validate_json(text), []
     except pydantic.ValidationError as error:
         mistakes = error.errors(include_url=False, include_context=False)
-        return None, [_finding(dict(mistake), shape, file, lines, secret_tables) for mistake in mistakes]
+        told = [dict(mistake) for mistake in mistakes if not _follows(mistake, mistakes)]
+        return None, [_finding(mistake, shape, file, lines, secret_tables) for mistake in told]
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
@@ -111,6 +123,14 @@ def _finding(
         is_hidden = isinstance(seen, dict | list) or kind == SECRET_VALUE or (bool(place) and place[0] in secret_tables)
         sentence = f"{message.rstrip('.')}.{'' if is_hidden else f' It is {_cut(seen)}.'}"
     return Finding("error", sentence, file=file, line=line_of(place, lines), setting=setting)
+
+
+def _follows(mistake: Mapping[str, Any], mistakes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a list is too short only because items of it are mistakes themselves: they were not counted."""
+    place = mistake["loc"]
+    return mistake["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in mistakes
+    )
 
 
 def _is_of_pydantic(part: str | int) -> bool:

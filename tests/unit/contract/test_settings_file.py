@@ -17,7 +17,7 @@ from torchgate.contract.toml_lines import Place, line_numbers, line_of
 
 
 class Rule(Settings):
-    roles: tuple[str, ...]
+    roles: Annotated[tuple[str, ...], Field(min_length=1)]
     models: tuple[str, ...] = ()
 
 
@@ -123,7 +123,10 @@ def test_a_long_value_is_not_repeated_whole(tmp_path: Path):
         (b"[gate]\nport = 1\nport = 2\n", 3, "TOML"),
         (b'[gate]\nbind = "open', 2, "TOML"),
         (b"\xff\xfe[\x00g\x00", 0, "UTF-8"),
+        (b"a = " + b"[" * 20_000, 0, "nested"),
         (b"a = " + b"[" * 100_000, 0, "nested"),
+        (b"a = " + b"9" * 6000, 0, "more digits than can be read"),
+        (b"a = 0x" + b"f" * 6000, 0, "more digits than can be read"),
     ],
 )
 def test_what_is_no_toml_is_one_finding(tmp_path: Path, content: bytes, line: int, said: str):
@@ -138,6 +141,14 @@ def test_a_missing_file_is_one_finding(tmp_path: Path):
     found, findings = read_settings(tmp_path / "none.toml", Whole)
     assert found is None
     assert [finding.line for finding in findings] == [0]
+    assert findings[0].sentence.startswith("can't be read: ")
+    assert "none.toml" not in findings[0].sentence, "its path stands before it"
+    assert findings[0].remedy == ""
+
+
+def test_a_list_whose_items_are_all_mistakes_is_not_called_short_as_well(tmp_path: Path):
+    _, findings = _read(tmp_path, "[[rules]]\nroles = [1, 2]\n[[rules]]\nroles = []\n")
+    assert [setting for _, setting, _ in findings] == ["rules.0.roles.0", "rules.0.roles.1", "rules.1.roles"]
 
 
 def test_the_editors_of_windows_are_understood(tmp_path: Path):
