@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -112,9 +113,7 @@ def _write(file: Path, configuration: Configuration, settings: TorchgateSettings
     lock = lock_of(seen.facts, seen.canaries, _digests(catalog))
     if before is not None:
         lock = _with_floors_of(before, lock)
-    draft = file.with_suffix(".draft")
-    draft.write_bytes(lock_text(lock).encode("utf-8"))
-    draft.replace(file)
+    _replace(file, lock_text(lock))
     changes = list(_changes(before, lock)) if before is not None else []
     if is_json:
         say(json.dumps({"lock": str(file), "changes": msgspec.to_builtins(changes)}, ensure_ascii=False))
@@ -127,6 +126,18 @@ def _write(file: Path, configuration: Configuration, settings: TorchgateSettings
     if settings.pin.mode != "enforce":
         note(f'pin.mode is "{settings.pin.mode}" in {configuration.file}: servers are not held to it.')
     return 0
+
+
+def _replace(file: Path, text: str) -> None:
+    """Put a text in a file's place, whole or not at all."""
+    draft = file.with_suffix(".draft")
+    try:
+        draft.write_bytes(text.encode("utf-8"))
+        draft.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise CannotPin(f"{file} can't be written: {error.strerror or error}. Nothing was written.") from None
 
 
 def _survey(settings: TorchgateSettings, canaries: Sequence[str] | None, *, with_files: bool = False) -> Seen:

@@ -207,3 +207,16 @@ def test_without_a_models_folder_nothing_is_locked(project: Path, capsys: pytest
     (project / "models").rename(project / "elsewhere")
     assert main(["pin", str(project)]) == 1
     assert f"{project / 'torchgate.toml'}:" in capsys.readouterr().err
+
+
+def test_a_lock_that_can_not_be_replaced_is_named_and_no_draft_is_left(
+    project: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = project / "torchgate.lock"
+    file.unlink()
+    file.mkdir()
+    assert main(["pin", str(project)]) == 1
+    said = capsys.readouterr().err
+    assert f"{file} can't be written: " in said
+    assert ".draft" not in said
+    assert not (project / "torchgate.draft").exists()
