@@ -200,3 +200,10 @@ def test_a_pipe_in_place_of_the_file_does_not_hang_the_reader(tmp_path: Path):
     os.mkfifo(tmp_path / "torchgate.toml")
     (finding,) = read_configuration(tmp_path).findings
     assert finding.sentence == "can't be read: it is a pipe or a device, and no file."
+
+
+def test_every_path_of_the_configuration_is_one_that_a_file_can_have(tmp_path: Path):
+    _project(tmp_path, '[models]\nfolder = "a\\u0000b"\n[state]\nfolder = "c\\u0000"\n[pool]\nfolder = "\\n"\n')
+    findings = read_configuration(tmp_path).findings
+    assert {finding.setting for finding in findings} == {"models.folder", "state.folder", "pool.folder"}
+    assert all(finding.sentence.startswith("a path has no control characters") for finding in findings)

@@ -26,11 +26,20 @@ class Settings(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", strict=True)
 
+    @pydantic.field_validator("*")
+    @classmethod
+    def _paths_are_printed_as_they_are(cls, value: Any) -> Any:
+        """No file can have a NUL in its name, and a line end there would be a line of its own in every log."""
+        if isinstance(value, Path) and _CONTROL.search(str(value)):
+            raise ValueError("a path has no control characters")
+        return value
+
 
 MAX_BYTES = 8 << 20
 """Of one file; one with thousands of rules and keys stays far below."""
 
 SettingsType = TypeVar("SettingsType", bound=Settings)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 TOO_MANY_DIGITS = "has a number with more digits than can be read."
 SECRET_VALUE = "secret_value"  # noqa: S105 - the name of a kind of mistake
 """Error type of a pydantic_core.PydanticCustomError about a value that may be a secret: a finding never shows it."""

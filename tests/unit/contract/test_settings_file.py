@@ -110,6 +110,14 @@ def test_an_authors_own_rule_is_said_in_his_words(tmp_path: Path):
     assert findings == [(2, "gate.bind", "an address has no spaces. It is 'a b'.")]
 
 
+@pytest.mark.parametrize("escape", ["u0000", "n", "u007f", "r"])
+def test_no_path_has_a_control_character(tmp_path: Path, escape: str):
+    """No file is named so, and wherever it was used first would end in a traceback."""
+    _, findings = _read(tmp_path, f'[gate]\nfolder = "a\\{escape}b"\n')
+    assert [(line, setting) for line, setting, _ in findings] == [(2, "gate.folder")]
+    assert findings[0][2].startswith("a path has no control characters. It is 'a\\")
+
+
 def test_a_long_value_is_not_repeated_whole(tmp_path: Path):
     _, findings = _read(tmp_path, f'[gate]\nport = "{"x" * 5000}"\n')
     assert len(findings[0][2]) < 300
