@@ -39,6 +39,8 @@ from torchgate.engine.catalog import read_catalog
 from torchgate.terminal import fail, note, say
 from torchgate.windows_here import windows_accounts
 
+_MAX_TOKEN_BYTES = 1 << 20
+
 
 class _Questioned(msgspec.Struct, frozen=True):
     """A project's policy, ready to be asked.
@@ -252,9 +254,16 @@ def _principal(parsed: argparse.Namespace, project: _Questioned) -> Principal:
 
 def _token(path: Path) -> str:
     try:
-        return path.read_bytes().decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read: {type(error).__name__}") from None
+        with path.open("rb") as file:  # a pipe too: whoever has a token from a program need not write it down
+            content = file.read(_MAX_TOKEN_BYTES + 1)
+        if len(content) > _MAX_TOKEN_BYTES:
+            raise ValueError(f"it has more than {_MAX_TOKEN_BYTES:,} bytes")
+        return content.decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} holds no bearer token: it is not ASCII text. Name the file where one is") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} can't be read: {why}. Name the file where the bearer token is") from None
 
 
 async def _proven(token: str, settings: AccessSettings) -> Principal:

@@ -101,7 +101,7 @@ def test_who_asks_what_and_when_decides(
         ([*ANALYST, "infer", "digits", "--at", "yesterday"], "no moment"),
         ([*ANALYST, "infer", "digits", "--at", "2026-03-02T12:00:00"], "no moment"),
         ([*ANALYST, "infer", "digits", "--at", "9999-12-31T23:59:59+00:00"], "no moment"),
-        (["--token-file", "nowhere", "infer", "digits"], "can't be read"),
+        (["--token-file", "nowhere", "infer", "digits"], "Name the file where the bearer token is"),
     ],
 )
 def test_a_question_that_is_none_is_told_why(
@@ -109,6 +109,30 @@ def test_a_question_that_is_none_is_told_why(
 ) -> None:
     assert explain(project, *arguments) == 1
     assert word in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "word"), [(b"\xff", "it is not ASCII text"), (b"x" * ((1 << 20) + 1), "more than 1,048,576 bytes")]
+)
+def test_a_file_without_a_token_is_told(
+    project: Path, capsys: pytest.CaptureFixture[str], content: bytes, word: str
+) -> None:
+    (project / "token").write_bytes(content)
+    assert explain(project, "--token-file", str(project / "token"), "infer", "digits") == 1
+    said = capsys.readouterr().err
+    assert word in said
+    assert "Error" not in said, "no class of Python's"
+
+
+@pytest.mark.parametrize("option", ["--rows", "--bytes"])
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", "\u00b2", ""])
+def test_what_is_counted_is_no_less_than_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        explain(project, *ANALYST, "infer", "digits", option, value)
+    assert ended.value.code == 2
+    assert f"argument {option}: invalid count value" in capsys.readouterr().err
 
 
 def test_a_token_is_verified_and_never_shown(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

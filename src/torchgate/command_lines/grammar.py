@@ -40,6 +40,17 @@ def command(commands: Commands, name: str, run: object, text: str) -> argparse.A
     return command
 
 
+def count(text: str) -> int:
+    """How many of something, as a person types it.
+
+    Raises:
+        ValueError: it is no number of ASCII digits alone, e.g. negative; argparse says so with the option's name.
+    """
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError("no count")
+    return int(text)
+
+
 def of_project(command: argparse.ArgumentParser, *, has_project: bool = True) -> None:
     """Add what says which project, and what is set otherwise than there.
 

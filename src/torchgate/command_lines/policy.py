@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torchgate.command_lines.grammar import Commands, command, later, of_project, of_server
+from torchgate.command_lines.grammar import Commands, command, count, later, of_project, of_server
 
 
 def declare(policy: Commands) -> None:
@@ -30,8 +30,8 @@ def declare(policy: Commands) -> None:
     )
     explain.add_argument("--version", default="", metavar="N", help="of the model (the one served by default)")
     explain.add_argument("--at", metavar="TIME", help="when, e.g. 2026-03-02T12:00:00+01:00 (now)")
-    explain.add_argument("--rows", type=int, metavar="N", help="rows of the request (not known yet)")
-    explain.add_argument("--bytes", type=int, metavar="N", help="bytes of its body (not known yet)")
+    explain.add_argument("--rows", type=count, metavar="N", help="rows of the request (not known yet)")
+    explain.add_argument("--bytes", type=count, metavar="N", help="bytes of its body (not known yet)")
     explain.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     test = command(
         policy,
