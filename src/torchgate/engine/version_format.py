@@ -65,7 +65,9 @@ def _class_entry(names: list[str], folder: Path) -> str:
         raise FormatUnknown(f'{folder} holds no model.py. Write it, or name the class: entry = "file.py:Class".')
     try:
         tree = ast.parse((folder / "model.py").read_bytes())
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (MemoryError, RecursionError):  # the parser's words for too many of its own calls
+        raise FormatUnknown(f"{folder / 'model.py'} is not Python: it is nested too deeply.") from None
+    except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 0
         raise FormatUnknown(f"{folder / 'model.py'}, line {line}, is not Python: {error}.") from None
     classes = [

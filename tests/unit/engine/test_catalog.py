@@ -187,6 +187,8 @@ def test_the_format_is_what_the_folder_holds(tmp_path: Path, file: str, kind: st
         ("", {"model.py": "class A: ..."}, "exactly one class"),
         ("", {"model.py": "class A(Model): ...\nclass B(Model): ..."}, "exactly one class"),
         ("", {"model.py": "def ("}, "not Python"),
+        pytest.param("", {"model.py": "-" * 100_000 + "1"}, "nested too deeply", id="operators without an end"),
+        pytest.param("", {"model.py": f"a{'.b' * 20_000}"}, "nested too deeply", id="attributes without an end"),
         ("", {}, "neither"),
         ('entry = "net.pt2"\n', {"other.pt2": ""}, "no file 'net.pt2'"),
         ('entry = "../../secret.py:A"\n', {"model.py": CODE}, "no file"),
