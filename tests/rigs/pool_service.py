@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,6 @@ from torchgate.cli import main
 from torchgate.contract.services import ServiceStatus
 from torchgate.services_here import services
 
-_ENVIRONMENT = r"SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
 _FOR_TORCH = "KMP_AFFINITY"
 
 
@@ -25,7 +25,6 @@ def installed_pool(project: Path, name: str, state: Path) -> Iterator[None]:
     Args:
         state: the pool's own state folder.
     """
-    let_services_see_this_environment()
     account = [] if sys.platform == "win32" else ["--account", "root"]
     if sys.platform == "win32" and not is_wine():
         # Under Wine all are one account; elsewhere a service of its own account could not read our temporary folder.
@@ -33,7 +32,8 @@ def installed_pool(project: Path, name: str, state: Path) -> Iterator[None]:
         _believe(project, "S-1-5-18")
     assert main(["service", "install", str(project), "--name", name, "--state-folder", str(state), *account]) == 0
     try:
-        yield
+        with services_see_this_environment():
+            yield
     finally:
         assert main(["service", "uninstall", "--name", name]) == 0
 
@@ -51,13 +51,23 @@ def log_of(state: Path) -> str:
     return "\n".join(one.read_text(encoding="utf-8") for one in sorted((state / "logs").glob("*.log")))
 
 
-def let_services_see_this_environment() -> None:
-    """A service has the machine's environment and not ours; under Wine torch starts only with a variable of ours."""
-    if sys.platform == "win32" and is_wine() and _FOR_TORCH in os.environ:
-        import winreg
+@contextmanager
+def services_see_this_environment() -> Iterator[None]:
+    """Under Wine torch starts only with a variable of ours, and a service does not inherit it.
 
-        with winreg.CreateKey(winreg.HKEY_LOCAL_MACHINE, _ENVIRONMENT) as key:
-            winreg.SetValueEx(key, _FOR_TORCH, 0, winreg.REG_SZ, os.environ[_FOR_TORCH])
+    Wine reads the machine's environment once, when the first process of a prefix starts, so that its registry comes too
+    late: the interpreter itself sets the variable, by a line that it executes at its start.
+    """
+    value = os.environ.get(_FOR_TORCH)
+    if not is_wine() or value is None:
+        yield
+        return
+    file = Path(sysconfig.get_path("purelib"), "torchgate-tests-under-wine.pth")
+    file.write_text(f"import os; os.environ.setdefault({_FOR_TORCH!r}, {value!r})\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 def _believe(project: Path, owner: str) -> None:
