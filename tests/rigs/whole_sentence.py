@@ -132,7 +132,7 @@ class Sentence:
 
     def workers(self) -> set[int]:
         """Processes that the service has started."""
-        return {child.pid for child in psutil.Process(self.service_pid).children(recursive=True)}
+        return {child.pid for child in psutil.Process(self.service_pid).children()}
 
     def recycled_under_load(self) -> Recycled:
         """Recycle while callers ask; what they and the models saw of it."""

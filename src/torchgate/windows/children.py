@@ -89,9 +89,9 @@ if sys.platform == "win32":
                     None,
                     None,
                     True,
-                    # Without a console: one of its own, even unseen, is one more process, and under Wine that process
-                    # inherits the channel and keeps it open when the child has closed it.
-                    _CREATE_SUSPENDED | subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
+                    # A console that nobody sees: without any, each program that the child starts would open a window
+                    # on a person's desktop, and importing torch alone starts one (`platform` asks `ver`).
+                    _CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP,
                     dict(spec.environment) | virtual_environment(),
                     str(spec.folder),
                     startup,

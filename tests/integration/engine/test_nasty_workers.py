@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from tests.rigs.engine_questions import ask, catalog_of, until
 from tests.rigs.local_workers import local_workers
+from tests.rigs.wine import is_wine
 
 from torchgate.contract.errors import ModelError, RunTooLong, TorchgateError, WorkerDied
 from torchgate.contract.inference import Timing
@@ -163,6 +164,8 @@ async def test_a_worker_that_does_harm_to_itself_ends_alone_and_its_caller_hears
     engine: Scheduler, number: int, expected: type[TorchgateError]
 ):
     """Channel closed or garbled, signals ignored, threads or one call of C that never end, exits and own limits."""
+    if number == CLOSES and is_wine():
+        pytest.skip("Wine: the process of a worker's console inherits its channel, and keeps it open")
     await harm(engine, number, expected)
 
 

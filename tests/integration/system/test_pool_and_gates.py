@@ -25,7 +25,7 @@ def start_pool(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def workers(pool: subprocess.Popen[bytes]) -> set[int]:
-    return {child.pid for child in psutil.Process(pool.pid).children(recursive=True)}
+    return {child.pid for child in psutil.Process(pool.pid).children()}
 
 
 def double(server: ServerProcess, key: str, number: int) -> int:
