@@ -6,6 +6,7 @@ import sys
 
 if sys.platform == "win32":
     import _winapi
+    import re
     import subprocess
     import time
     import winreg
@@ -68,8 +69,8 @@ if sys.platform == "win32":
 
         def install(self, spec: ServiceSpec) -> Sequence[str]:
             """Make it; where a part fails after that, it is taken away again."""
-            if "%" in (line := command_line(spec)):
-                raise ServiceProblem(f"{spec.name}: its command line has a %, which Windows would take for a variable")
+            if found := re.search(r"%[^%]+%", line := command_line(spec)):
+                raise ServiceProblem(f"{spec.name}: Windows would take {found[0]} in its command line for a variable")
             if len(line) > _LINE_LIMIT:
                 raise ServiceProblem(f"{spec.name}: its command line has {len(line)} characters; shorten its paths")
             with _manager(win32service.SC_MANAGER_CREATE_SERVICE) as manager:
