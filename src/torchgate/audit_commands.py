@@ -23,13 +23,11 @@ def tail(folder: Path, parsed: argparse.Namespace) -> int:
         return fail(f"there is no audit trail in {folder} yet. Start the server first: torchgate serve")
     events = AuditTail(folder)
     try:
-        _print_events(events.last(max(0, parsed.count)), is_json=parsed.json)
+        _print_events(events.last(parsed.count), is_json=parsed.json)
         while parsed.follow:
             time.sleep(_FOLLOW_INTERVAL_S)
             _print_events(events.follow(), is_json=parsed.json)
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         return fail(f"the audit trail in {folder} can't be read: {error}.")
     return 0
 

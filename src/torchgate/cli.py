@@ -1,7 +1,7 @@
 """The commands: parse, call one function, print; no logic here.
 
 Exit codes: 0 done; 1 no (a mistake was found, a request was refused, a trail is not whole, nothing answers);
-2 the command line itself is wrong; 130 interrupted.
+2 the command line itself is wrong; 3 the answer could not be written to stdout; 130 interrupted.
 
 Every other import of ours stands inside the command that needs it, so that `--version` and `--help` start at once.
 """
@@ -9,35 +9,62 @@ Every other import of ours stands inside the command that needs it, so that `--v
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from torchgate.command_lines import audit, doctor, iis, keys, models, pin, policy, predict, secrets, service
-from torchgate.command_lines.grammar import EPILOG, command, group, later, of_project
-from torchgate.terminal import fail, say, use_safe_encoding
+from torchgate.command_lines.grammar import EPILOG, Parser, command, group, later, of_project, path, refuse_wrong_sets
+from torchgate.terminal import Unsaid, WrongUse, fail, finish, give_up, refuse, say, use_safe_encoding
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     _fill_standard_descriptors()
     use_safe_encoding()
-    parser = _parser()
+    try:
+        code = _run(arguments)
+        finish()
+    except Unsaid as unsaid:
+        code = give_up(unsaid)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        parser = _parser()
+        parsed = _parsed(parser, arguments)
+        if not parsed.is_port_first:
+            refuse_wrong_sets(parsed)
+        return int(parsed.run(parsed))
+    except WrongUse as wrong:
+        return refuse(wrong)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit:  # argparse has printed help, or what is wrong
+        finish()
+        raise
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     parsed, rest = parser.parse_known_args(arguments)
     if not _take(parsed, rest):
         parser.error(f"unrecognised arguments: {' '.join(rest)}")
-    parsed.project = getattr(parsed, "config", None) or getattr(parsed, "project", None) or Path()
-    try:
-        return int(parsed.run(parsed))
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone, e.g. `head`; the interpreter must not complain at exit either.
-        with contextlib.suppress(OSError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    config, project = getattr(parsed, "config", None), getattr(parsed, "project", None)
+    if config is not None and project is not None and not _are_one(config, project):
+        raise WrongUse(f"two projects are named, {project} and by --config {config}. Name one of them.")
+    parsed.project = config or project or Path()
+    return parsed
+
+
+def _are_one(one: Path, other: Path) -> bool:
+    """Whether both name the same project, e.g. its folder and its settings file."""
+    return _folder(one) == _folder(other)
+
+
+def _folder(project: Path) -> str:
+    return os.path.realpath(project.parent if project.name == "torchgate.toml" else project)
 
 
 def _fill_standard_descriptors() -> None:
@@ -68,8 +95,8 @@ def _init(parsed: argparse.Namespace) -> int:
         files = create_project(parsed.folder)
     except ProjectError as error:
         return fail(str(error))
-    for path in files:
-        say(f"wrote {path}")
+    for file in files:
+        say(f"wrote {file}")
     place = parsed.folder
     say(f"\nStart it:   torchgate serve {_quoted(place)}")
     say(f"Ask it:     torchgate predict doubler --config {_quoted(place)} --as analyst x=[1,2,3]")
@@ -82,6 +109,7 @@ def _serve(parsed: argparse.Namespace) -> int:
     with EarlyPort(os.environ) as port:
         from torchgate.app import serve  # after the port is bound: this takes long
 
+        refuse_wrong_sets(parsed)
         return serve(parsed.project, parsed.set, port)
 
 
@@ -97,6 +125,7 @@ def _gate(parsed: argparse.Namespace) -> int:
     with EarlyPort(os.environ) as port:
         from torchgate.gate_app import run_gate  # after the port is bound: this takes long
 
+        refuse_wrong_sets(parsed)
         return run_gate(parsed.project, parsed.set, port)
 
 
@@ -129,7 +158,7 @@ class _Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="torchgate",
         description="Serves PyTorch models with identity, policy and audit in front.",
         epilog=EPILOG,
@@ -137,10 +166,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     init = command(commands, "init", _init, "write a new project that `serve` runs as it is")
-    init.add_argument("folder", type=Path, metavar="DIR", help="new or empty folder")
-    of_project(command(commands, "serve", _serve, "serve the project's models over HTTP until stopped"))
+    init.add_argument("folder", type=path, metavar="DIR", help="new or empty folder")
+    serve = command(commands, "serve", _serve, "serve the project's models over HTTP until stopped")
     of_project(command(commands, "pool", _pool, "hold the project's models for gates until stopped; answers no HTTP"))
-    of_project(command(commands, "gate", _gate, "serve over HTTP what the project's running pool holds"))
+    gate = command(commands, "gate", _gate, "serve over HTTP what the project's running pool holds")
+    for one in (serve, gate):
+        of_project(one)
+        one.set_defaults(is_port_first=True)
     check = command(commands, "check", _check, "examine configuration, policy and models, offline, all at once")
     of_project(check)
     check.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")

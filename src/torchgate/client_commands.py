@@ -19,8 +19,10 @@ from torchgate.engine.catalog import read_catalog
 from torchgate.gate.checks import is_loopback
 from torchgate.gate.client import ClientAnswer, GateClient
 from torchgate.project import ProjectError, development_token, running_server
-from torchgate.terminal import fail, note, say
+from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import no_impersonation_here
+
+_MAX_CREDENTIAL_BYTES = 1 << 20
 
 
 class InputError(Exception):
@@ -231,7 +233,7 @@ def _given_inputs(arguments: Sequence[str]) -> dict[str, Any]:
     """Input name → rows, from the command line or else from stdin."""
     if not arguments:
         if sys.stdin is None or sys.stdin.isatty():
-            raise InputError("no input is given. Write NAME=VALUE, or send a JSON object to stdin.")
+            raise WrongUse("no input is given. Write NAME=VALUE, or send a JSON object to stdin.")
         found = _json(sys.stdin.buffer.read().decode("utf-8-sig", "replace"), "stdin")
         if not isinstance(found, dict):
             raise InputError("stdin holds no JSON object; it must map input names to rows.")
@@ -240,9 +242,9 @@ def _given_inputs(arguments: Sequence[str]) -> dict[str, Any]:
     for argument in arguments:
         name, equals, text = argument.partition("=")
         if not equals or not name:
-            raise InputError(f"{argument!r} is not NAME=VALUE.")
+            raise WrongUse(f"{argument!r} is not NAME=VALUE.")
         if name in given:
-            raise InputError(f"input {name!r} is given twice.")
+            raise WrongUse(f"input {name!r} is given twice.")
         given[name] = _json(_file(Path(text[1:])), text[1:]) if text.startswith("@") else _value(text)
     return given
 
@@ -299,16 +301,19 @@ def _client(parsed: argparse.Namespace) -> tuple[GateClient, str]:
 
     Raises:
         ProjectError: the project names no running server, or has no such token.
-        InputError: a file with a credential can't be read, or the URL is none.
+        InputError: a file with a credential can't be read, or the project's server says no URL.
+        WrongUse: --url is none, or --certificate-key stands alone.
     """
+    if parsed.certificate_key is not None and parsed.certificate is None:
+        raise WrongUse("--certificate-key is the key of a certificate: name that by --certificate.")
     token = _token(parsed)
-    key = parsed.key or (_file(parsed.key_file).strip() if parsed.key_file is not None else None)
+    key = parsed.key or (_credential(parsed.key_file) if parsed.key_file is not None else None)
     url = parsed.url or running_server(_state_folder(parsed)).url
     try:
         client = GateClient(url, token=token, key=key, timeout_s=parsed.timeout_s, tls=_tls(parsed))
         parts = urlsplit(url)
     except ValueError as error:
-        raise InputError(f"{error}.") from None
+        raise (WrongUse if parsed.url else InputError)(f"{error}.") from None
     if (token or key) and parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         note(f"torchgate: warning: the credential travels unencrypted to {parts.hostname}; use https.")
     return client, url
@@ -335,8 +340,28 @@ def _token(parsed: argparse.Namespace) -> str | None:
     if parsed.identity is not None:
         return development_token(_state_folder(parsed), parsed.identity)
     if parsed.token_file is not None:
-        return _file(parsed.token_file).strip()
+        return _credential(parsed.token_file)
     return parsed.token or None
+
+
+def _credential(path: Path) -> str:
+    """What a file holds, which may be a pipe: whoever has a token from a program need not write it down.
+
+    Raises:
+        InputError: it can't be read, or holds none.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_CREDENTIAL_BYTES + 1)
+        found = content.decode("ascii").strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no ASCII text"
+        raise InputError(f"{path} can't be read: {why}. Name the file where the credential is.") from None
+    if not found or not found.isprintable() or len(content) > _MAX_CREDENTIAL_BYTES:
+        raise InputError(
+            f"{path} holds no credential: it is empty, has several lines, or more than {_MAX_CREDENTIAL_BYTES:,} bytes."
+        )
+    return found
 
 
 def _state_folder(parsed: argparse.Namespace) -> Path:

@@ -202,6 +202,24 @@ def read_configuration(
     return Configuration(file, _absolute(settings, file.parent), (), lines, origins, tuple(flags), digest)
 
 
+def flag_mistakes(flags: Sequence[str]) -> list[str]:
+    """What is wrong with `section.key=value`s whatever a file says, each in a sentence."""
+    findings: list[Finding] = []
+    values: dict[str, Any] = {}
+    origins: dict[Place, str] = {}
+    given: dict[Place, str] = {}
+    for origin, place, text in _from_flags(flags, findings):
+        if given.setdefault(place, text) != text:
+            findings.append(Finding("error", "is given twice, with two values; give it once.", file=origin))
+        _put(values, place, _plain_value(place, text))
+        origins[place] = origin
+    _, mistakes = examine_settings(values, TorchgateSettings, FILE_NAME, {}, secret_tables=_SECRET_TABLES)
+    # What is missing beside them, or does not go together with it, may well stand in the file.
+    named = {".".join(map(str, place)) for place in origins}
+    findings += [_with_origin(mistake, origins) for mistake in mistakes if mistake.setting in named]
+    return [str(finding) for finding in findings]
+
+
 def file_digest(path: Path) -> bytes:
     """SHA-256 of a file's content; of one that can't be read, the number of its error, or why it was refused."""
     try:

@@ -26,12 +26,13 @@ from torchgate.access.identity.key_file import (
 )
 from torchgate.config import TorchgateSettings, read_configuration
 from torchgate.contract.settings_file import nearest
-from torchgate.terminal import fail, note, say
+from torchgate.terminal import Unsaid, WrongUse, fail, note, say
 
 SOON = timedelta(days=14)
 """Before its end a key is shown as one that expires soon."""
 
 _SPAN = re.compile(r"([1-9][0-9]{0,3})([mhdw])")
+_OVERLAP = "7d"
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -42,10 +43,11 @@ class CommandMistake(Exception):
 def new_key(parsed: argparse.Namespace) -> int:
     """Make a key, or a new value of one; print it this once, and keep its hash in the file of keys."""
     now = _now()
+    _refuse_contradictions(parsed)
     try:
         if len(parsed.name) > 128 or not parsed.name.isprintable():
-            raise CommandMistake("--name has more than 128 characters, or some that can't be printed.")
-        key = new_api_key(parsed.id)
+            raise WrongUse("--name has more than 128 characters, or some that can't be printed.")
+        key = _new_key(parsed.id)
         expires = None if parsed.expires is None else ending(parsed.expires, now)
         roles = tuple(filter(None, (role.strip() for role in (parsed.roles or "").split(","))))
         if parsed.print:
@@ -54,13 +56,9 @@ def new_key(parsed: argparse.Namespace) -> int:
         settings = _settings(parsed)
         _refuse_unknown(roles, settings)
         entry = ApiKeySettings(id=key.id, sha256=key.sha256, name=parsed.name, roles=roles, expires=expires)
-        place = _write_new(parsed, settings, entry, now)
+        place = _write_new(parsed, settings, entry, key.key, now)
     except (CommandMistake, KeyFileError) as error:
         return fail(str(error))
-    except ValueError as error:
-        return fail(f"{error}.")
-    note("The key, shown this once; give it to its user on a safe way:\n")
-    say(key.key)
     note(f"\nIts hash is in {place}. {_running_server(settings)}")
     if not (roles or parsed.rotate or _has_role(key.id, settings)):
         note(f'It has no role yet: add the member "key:{key.id}" to one in torchgate.toml, or make it with --roles.')
@@ -110,7 +108,7 @@ def ending(text: str, now: datetime) -> datetime:
     """The moment that a span like `90d`, or a date, ends at.
 
     Raises:
-        CommandMistake: it is neither, or has passed.
+        WrongUse: it is neither, or has passed.
     """
     span = _SPAN.fullmatch(text)
     if span is not None:
@@ -118,12 +116,12 @@ def ending(text: str, now: datetime) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise CommandMistake(
+        raise WrongUse(
             f"{text!r} is neither a span like 90d (m, h, d, w) nor a date like 2030-01-31 or 2030-01-31T12:00:00Z."
         ) from None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     if at <= now:
-        raise CommandMistake(f"{text} has passed. Choose a later date.")
+        raise WrongUse(f"{text} has passed. Choose a later date.")
     return at
 
 
@@ -138,31 +136,58 @@ def state_of(key: ApiKeySettings, now: datetime) -> str:
     return "valid"
 
 
-def _write_new(parsed: argparse.Namespace, settings: TorchgateSettings, entry: ApiKeySettings, now: datetime) -> Path:
+def _write_new(
+    parsed: argparse.Namespace, settings: TorchgateSettings, entry: ApiKeySettings, value: str, now: datetime
+) -> Path:
     path = settings.identity.api_keys_file
     if any(key.id == entry.id for key in settings.identity.api_keys):
         raise CommandMistake(
             f"the key {entry.id!r} stands in torchgate.toml, which is not written here. "
             f"Move its lines to {path} (as [[keys]]), or change it by hand with --print."
         )
-    if parsed.rotate and (entry.roles or entry.name):
-        raise CommandMistake("a new value leaves the key's name and roles as they are. Leave --name and --roles out.")
     with being_changed(path):
         content = read_key_file(path)
         if parsed.rotate:
-            overlap_ends = ending(parsed.overlap, now)
+            overlap_ends = ending(parsed.overlap or _OVERLAP, now)
             changed = rotated(content, entry.id, entry.sha256, overlap_ends, entry.expires, now)
             former = found(changed, entry.id).previous_expires
             note(f"The former value counts until {text_of_time(former or overlap_ends)}.\n")
         else:
             changed = added(content, entry)
-        write_key_file(path, changed)
+        _show(value)  # before it counts: a key that nobody has seen could only be revoked
+        try:
+            write_key_file(path, changed)
+        except KeyFileError as error:
+            raise CommandMistake(f"{error} The value above counts for nothing.") from None
     return path
 
 
-def _print_entry(key: NewApiKey, entry: ApiKeySettings) -> int:
+def _refuse_contradictions(parsed: argparse.Namespace) -> None:
+    if parsed.rotate and (parsed.roles is not None or parsed.name):
+        raise WrongUse("a new value leaves the key's name and roles as they are. Leave --name and --roles out.")
+    if parsed.rotate and parsed.print:
+        raise WrongUse("--rotate changes a key of the file of keys, and --print writes nothing. Leave one out.")
+    if parsed.overlap is not None and not parsed.rotate:
+        raise WrongUse("--overlap is how long the former value of a key counts on: say --rotate with it.")
+
+
+def _new_key(key_id: str) -> NewApiKey:
+    try:
+        return new_api_key(key_id)
+    except ValueError as error:
+        raise WrongUse(f"{error}.") from None
+
+
+def _show(value: str) -> None:
     note("The key, shown this once; give it to its user on a safe way:\n")
-    say(key.key)
+    try:
+        say(value)
+    except Unsaid as unsaid:
+        raise Unsaid(unsaid.error, "Nobody has seen the key, so that none was made, and nothing was changed.") from None
+
+
+def _print_entry(key: NewApiKey, entry: ApiKeySettings) -> int:
+    _show(key.key)
     note("\nInto torchgate.toml, and then give the key a role by the member")
     note(f'"key:{key.id}":\n')
     say(entry_text(entry, "identity.api_keys").rstrip())

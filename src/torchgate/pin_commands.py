@@ -20,9 +20,7 @@ from torchgate.engine.pin.surveyor import Seen, SurveyEnded
 from torchgate.engine.pin.verification import unknown
 from torchgate.engine_composition import surveyor
 from torchgate.sign_commands import CannotSign, project_settings
-from torchgate.terminal import fail, note, say
-
-_LONGEST_S = 3600.0
+from torchgate.terminal import WrongUse, fail, note, say
 
 
 class CannotPin(Exception):
@@ -30,11 +28,13 @@ class CannotPin(Exception):
 
 
 def pin(parsed: argparse.Namespace) -> int:
-    """Write the lock, or with --verify say what differs from it; the exit code."""
+    """Write the lock, or with --verify say what differs from it; the exit code.
+
+    Raises:
+        WrongUse: --files without --verify.
+    """
     if parsed.files and not parsed.verify:
-        return fail("--files reads what is installed, and a lock holds no files: say --verify with it.")
-    if parsed.timeout_s is not None and not 0 < parsed.timeout_s <= _LONGEST_S:
-        return fail(f"--timeout-s is more than 0 and at most {_LONGEST_S:g}, in seconds.")
+        raise WrongUse("--files reads what is installed, and a lock holds no files: say --verify with it.")
     try:
         configuration, settings = project_settings(parsed)
         if parsed.timeout_s is not None:

@@ -36,7 +36,7 @@ from torchgate.contract.errors import CredentialProblem
 from torchgate.contract.principal import Principal
 from torchgate.contract.settings_file import read_settings
 from torchgate.engine.catalog import read_catalog
-from torchgate.terminal import fail, note, say
+from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import windows_accounts
 
 _MAX_TOKEN_BYTES = 1 << 20
@@ -71,18 +71,14 @@ class _Questioned(msgspec.Struct, frozen=True):
 
 def explain_policy(parsed: argparse.Namespace) -> int:
     """Print the decision and how each rule reads the question; 0 whatever the decision is."""
+    action, at, name, version = _question(parsed)
     configuration = _configuration(parsed)
     if configuration is None:
         return 1
     try:
         project = _questioned(configuration)
         principal = _principal(parsed, project)
-        action = action_of(parsed.action)
-        name, colon, version = parsed.model.partition(":")
-        if colon and parsed.version:
-            raise ValueError("the version is given twice, after the model's name and by --version; give it once")
-        resource = project.resource(name, parsed.version or version, action)
-        at = time.time() if parsed.at is None else moment_of(parsed.at)
+        resource = project.resource(name, version, action)
         asked = Asked(principal, action, resource, at, facts_of(parsed.rows, parsed.bytes))
     except ValueError as error:
         return fail(str(error))
@@ -100,6 +96,24 @@ def explain_policy(parsed: argparse.Namespace) -> int:
     for line in answered.lines():
         say(line)
     return 0
+
+
+def _question(parsed: argparse.Namespace) -> tuple[Action, float, str, str]:
+    """What is asked, when, of which model and version, so far as the command line says it.
+
+    Raises:
+        WrongUse: it contradicts itself, or names an action or a moment that can't be.
+    """
+    if parsed.groups_unknown and not (parsed.principal or parsed.member):
+        raise WrongUse("--groups-unknown is about WHO or MEMBER: say --principal or --member with it.")
+    name, colon, version = parsed.model.partition(":")
+    if colon and parsed.version:
+        raise WrongUse("the version is given twice, after the model's name and by --version; give it once.")
+    try:
+        at = time.time() if parsed.at is None else moment_of(parsed.at)
+        return action_of(parsed.action), at, name, parsed.version or version
+    except ValueError as error:
+        raise WrongUse(f"{str(error).rstrip('.')}.") from None
 
 
 def _of_asked(asked: Asked) -> dict[str, object]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import msgspec
 
-from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.services import ServiceProblem, Services, ServiceSpec
 from torchgate.contract.virtual_accounts import as_peer
+from torchgate.examination import examine
 from torchgate.services_here import interpreter, services
-from torchgate.terminal import fail, note, say
+from torchgate.terminal import WrongUse, fail, note, say
 
 SPARE_S = 10.0
 """For a stopping pool beyond gate.drain_s: batches that run, workers, the end of the audit trail."""
@@ -29,14 +30,20 @@ def install(parsed: argparse.Namespace, keeper: Services | None = None) -> int:
 
     Args:
         keeper: of services; None: this system's.
+
+    Raises:
+        WrongUse: the name is none for a service.
     """
     if not _NAME.fullmatch(parsed.name):
-        return fail(f"{parsed.name!r} is no name for a service. Use letters, digits and hyphens, at most 64.")
-    configuration = read_configuration(parsed.project, os.environ, parsed.set)
-    for finding in configuration.findings:
-        note(str(finding))
-    if configuration.settings is None:
-        return fail("nothing was installed: the configuration has mistakes.")
+        raise WrongUse(f"{parsed.name!r} is no name for a service. Use letters, digits and hyphens, at most 64.")
+    # Nobody watches a service start: what would keep it from that is told now, while somebody does.
+    examination = examine(parsed.project, os.environ, parsed.set)
+    for finding in examination.findings:
+        if finding.severity != "info":
+            note(str(finding))
+    configuration = examination.configuration
+    if not examination.is_passed or configuration.settings is None:
+        return fail("nothing was installed: the project has these mistakes. `torchgate check` examines it again.")
     spec = service_spec(parsed, configuration, configuration.settings)
     for sentence in _doubts(spec, configuration, configuration.settings):
         note(f"torchgate: {sentence}")
@@ -98,7 +105,8 @@ def service_spec(parsed: argparse.Namespace, configuration: Configuration, setti
     if _IS_WINDOWS:
         host = ("--name", parsed.name, "--log-folder", str(state / "logs"), "--stop-timeout-s", f"{stop_s:g}")
         what = ("service", "host", *host, str(configuration.file))
-    sets = (*parsed.set, f"state.folder={state}", f"pool.folder={meeting}")
+    others = (one for one in parsed.set if not one.startswith(("state.folder=", "pool.folder=")))
+    sets = (*others, f"state.folder={state}", f"pool.folder={meeting}")
     flags = tuple(part for one in sets for part in ("--set", one))
     own = (str(state),) if _IS_WINDOWS else tuple(dict.fromkeys((str(state), str(meeting))))
     return ServiceSpec(

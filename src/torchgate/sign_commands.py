@@ -30,7 +30,7 @@ from torchgate.engine.settings import ModelsSettings
 from torchgate.engine.signer_keys import KeyRefused, PrivateKey, key_hint, public_reference, read_private_key, sign
 from torchgate.engine.trust import Trust, signed_settings
 from torchgate.secret_places import private_files
-from torchgate.terminal import fail, note, say
+from torchgate.terminal import Unsaid, fail, note, say
 
 
 class CannotSign(Exception):
@@ -67,7 +67,11 @@ def new_key(parsed: argparse.Namespace) -> int:
         return fail(f"{parsed.file} can't be written: {error.strerror or error}.")
     note(f"wrote {parsed.file}: the private key. Keep it away from the server; who has it can sign models.")
     note("Into the server's torchgate.toml, to trust what it signs:\n")
-    say(_signer_lines(key))
+    try:
+        say(_signer_lines(key))
+    except Unsaid as unsaid:
+        parsed.file.unlink(missing_ok=True)
+        raise Unsaid(unsaid.error, f"Nobody knows what trusts the key, so that {parsed.file} was taken back.") from None
     return 0
 
 

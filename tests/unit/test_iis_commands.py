@@ -36,8 +36,9 @@ def project(tmp_path: Path) -> Path:
 
 def render(project: Path, out: Path, *more: str) -> int:
     """Render for a server whose project is on another drive."""
-    where = ["--python", PYTHON, "--project-path", "D:\\torchgate", "--out", str(out), "--application", "/models"]
-    return main(["iis", "render", "--config", str(project), *where, *more])
+    where = {"--python": PYTHON, "--project-path": "D:\\torchgate", "--out": str(out), "--application": "/models"}
+    usual = [word for name, value in where.items() if name not in more for word in (name, value)]
+    return main(["iis", "render", "--config", str(project), *usual, *more])
 
 
 def test_what_is_rendered_is_written_and_written_again(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from torchgate.cli import main
-from torchgate.keys_commands import CommandMistake, ending
+from torchgate.keys_commands import ending
+from torchgate.terminal import WrongUse
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 CONFIGURED = "a" * 64
@@ -83,12 +84,8 @@ def test_a_key_of_torchgate_toml_can_be_revoked_without_touching_it(capsys: pyte
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["new", "no spaces"], "can't be the id"),
         (["new", "old"], "stands in torchgate.toml"),
         (["new", "a", "--roles", "analist"], "Did you mean 'analyst'?"),
-        (["new", "a", "--expires", "soon"], "neither a span"),
-        (["new", "a", "--expires", "2020-01-01"], "has passed"),
-        (["new", "a", "--name", "x\x1b[2J"], "can't be printed"),
         (["new", "--rotate", "nobody"], "no key 'nobody'"),
         (["revoke", "nobody"], "no key 'nobody'"),
     ],
@@ -100,6 +97,26 @@ def test_what_can_not_be_done_is_said_and_changes_nothing(
     assert (code, said in err) == (1, True)
     assert not (project / "keys.toml").exists()
     assert not (project / "keys.toml.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no spaces"], "can't be the id"),
+        (["a", "--expires", "soon"], "neither a span"),
+        (["a", "--expires", "2020-01-01"], "has passed"),
+        (["a", "--name", "x\x1b[2J"], "can't be printed"),
+        (["a", "--overlap", "3d"], "say --rotate with it"),
+        (["a", "--rotate", "--print"], "Leave one out"),
+        (["a", "--rotate", "--roles", ""], "Leave --name and --roles out"),
+    ],
+)
+def test_what_no_project_could_do_is_a_wrong_command_line(
+    capsys: pytest.CaptureFixture[str], project: Path, arguments: list[str], said: str
+):
+    code, _, err = call(capsys, project, "new", *arguments)
+    assert (code, said in err) == (2, True)
+    assert not (project / "keys.toml").exists()
 
 
 def test_a_bad_file_of_keys_is_left_as_it_is(capsys: pytest.CaptureFixture[str], project: Path):
@@ -135,5 +152,5 @@ def test_an_end_is_a_span_or_a_date(text: str, ends: datetime):
 
 @pytest.mark.parametrize("text", ["", "0d", "-1d", "1.5d", "d", "1y", "99999w", "2029-12-31", "tomorrow"])
 def test_what_is_no_end_is_refused(text: str):
-    with pytest.raises(CommandMistake):
+    with pytest.raises(WrongUse):
         ending(text, NOW)

@@ -93,14 +93,9 @@ def test_who_asks_what_and_when_decides(
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ([*ANALYST, "infre", "digits"], "Did you mean 'infer'?"),
         (["--roles", "anlyst", "infer", "digits"], "Did you mean 'analyst'?"),
         (["--principal", "nobody", "infer", "digits"], "neither a development identity"),
         (["--member", "corp:rle:X", "infer", "digits"], "Did you mean 'role'?"),
-        ([*ANALYST, "infer", "digits:1", "--version", "1"], "given twice"),
-        ([*ANALYST, "infer", "digits", "--at", "yesterday"], "no moment"),
-        ([*ANALYST, "infer", "digits", "--at", "2026-03-02T12:00:00"], "no moment"),
-        ([*ANALYST, "infer", "digits", "--at", "9999-12-31T23:59:59+00:00"], "no moment"),
         (["--token-file", "nowhere", "infer", "digits"], "Name the file where the bearer token is"),
     ],
 )
@@ -124,6 +119,24 @@ def test_a_file_without_a_token_is_told(
     assert "Error" not in said, "no class of Python's"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([*ANALYST, "infre", "digits"], "Did you mean 'infer'?"),
+        ([*ANALYST, "infer", "digits:1", "--version", "1"], "given twice"),
+        ([*ANALYST, "infer", "digits", "--at", "yesterday"], "no moment"),
+        ([*ANALYST, "infer", "digits", "--at", "2026-03-02T12:00:00"], "no moment"),
+        ([*ANALYST, "infer", "digits", "--at", "9999-12-31T23:59:59+00:00"], "no moment"),
+        (["--roles", "analyst", "--groups-unknown", "infer", "digits"], "say --principal or --member with it"),
+    ],
+)
+def test_a_question_that_no_project_could_answer_is_a_wrong_command_line(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
+) -> None:
+    assert explain(project, *arguments) == 2
+    assert word in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--rows", "--bytes"])
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "\u00b2", ""])
 def test_what_is_counted_is_no_less_than_nothing(
@@ -132,7 +145,7 @@ def test_what_is_counted_is_no_less_than_nothing(
     with pytest.raises(SystemExit) as ended:
         explain(project, *ANALYST, "infer", "digits", option, value)
     assert ended.value.code == 2
-    assert f"argument {option}: invalid count value" in capsys.readouterr().err
+    assert f"argument {option}: {value!r} is no whole number from 0 on" in capsys.readouterr().err
 
 
 def test_a_token_is_verified_and_never_shown(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,9 @@ import pytest
 from tests.fakes.services import MemoryServices
 
 from torchgate.cli import main
-from torchgate.contract.services import ServiceSpec
+from torchgate.contract.services import ServiceProblem, ServiceSpec
 from torchgate.service_commands import install, start, status, stop, uninstall
+from torchgate.terminal import WrongUse
 
 IS_WINDOWS = sys.platform == "win32"
 
@@ -20,7 +21,7 @@ IS_WINDOWS = sys.platform == "win32"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "a prøject"
-    folder.mkdir()
+    (folder / "models").mkdir(parents=True)
     (folder / "torchgate.toml").write_text("[gate]\ndrain_s = 20\n", encoding="utf-8")
     return folder
 
@@ -73,9 +74,10 @@ def test_its_time_to_stop_follows_from_ours(project: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a/b", "1st", "x" * 65, "a\\b", "-x"])
-def test_a_name_that_is_none_is_refused(project: Path, name: str, capsys: pytest.CaptureFixture[str]):
-    assert install(typed(project, name=name), MemoryServices()) == 1
-    assert "letters, digits and hyphens" in capsys.readouterr().err
+def test_a_name_that_is_none_is_refused(project: Path, name: str):
+    keeper = MemoryServices()
+    with pytest.raises(WrongUse, match="letters, digits and hyphens"):
+        install(typed(project, name=name), keeper)
 
 
 def test_what_keeps_gates_away_is_said_with_the_line_that_helps(project: Path, capsys: pytest.CaptureFixture[str]):
@@ -95,6 +97,28 @@ def test_nothing_is_installed_with_mistakes_or_against_the_systems_will(project:
     (project / "torchgate.toml").write_text("[pool]\ngates = ['CORP\\someone']\n", encoding="utf-8")
     assert install(typed(project), MemoryServices()) == 1
     assert "nothing was installed" in capsys.readouterr().err
+
+
+def test_a_project_that_would_not_start_is_not_installed(project: Path, capsys: pytest.CaptureFixture[str]):
+    """What only `check` finds, such as a role that nobody has, is told where somebody still looks."""
+    quota = "[[quotas]]\nrole = 'nobody'\nconcurrent_requests = 1\n"
+    (project / "torchgate.toml").write_text(quota, encoding="utf-8")
+    keeper = MemoryServices()
+    assert install(typed(project), keeper) == 1
+    told = capsys.readouterr().err
+    assert "nobody" in told
+    assert "nothing was installed" in told
+    with pytest.raises(ServiceProblem):
+        keeper.status("tg-test")
+
+
+def test_a_setting_is_told_to_the_service_once(project: Path):
+    keeper = MemoryServices()
+    parsed = typed(project, set=["state.folder=elsewhere", "gate.drain_s=7"], state_folder="its own")
+    assert install(parsed, keeper) == 0
+    command = keeper.status("tg-test").command
+    assert command.count("state.folder=") == 1
+    assert "gate.drain_s=7" in command
 
 
 @pytest.mark.parametrize("verb", ["start", "stop", "status", "uninstall"])

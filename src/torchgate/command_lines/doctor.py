@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from torchgate.command_lines.grammar import Commands, command, later, of_project
+from torchgate.command_lines.grammar import Commands, command, later, of_project, path
 
 
 def declare(commands: Commands) -> None:
@@ -19,6 +17,6 @@ def declare(commands: Commands) -> None:
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     doctor.add_argument("--all", action="store_true", help="also list what was skipped, and why")
     doctor.add_argument(
-        "--out", type=Path, metavar="FILE", help="write it there: for whoever is started without a terminal"
+        "--out", type=path, metavar="FILE", help="write it there: for whoever is started without a terminal"
     )
     doctor.add_argument("--area", action="append", default=[], metavar="AREA", help="only this area; repeatable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from torchgate.command_lines.grammar import Commands, command, later, of_project
+from torchgate.command_lines.grammar import Commands, command, later, of_project, path
 
 
 def declare(iis: Commands) -> None:
@@ -17,7 +17,7 @@ def declare(iis: Commands) -> None:
         "write web.config, and what belongs into applicationHost.config",
     )
     _of_plan(render)
-    render.add_argument("--out", type=Path, default=Path("iis"), metavar="DIR", help="where to write (iis)")
+    render.add_argument("--out", type=path, default=Path("iis"), metavar="DIR", help="where to write (iis)")
     install = command(
         iis,
         "install",
@@ -29,27 +29,27 @@ def declare(iis: Commands) -> None:
     uninstall = command(iis, "uninstall", later("iis_commands", "uninstall"), "take back what `install` has changed")
     of_project(uninstall, has_project=False)
     for change in (install, uninstall):
-        change.add_argument("--appcmd", type=Path, metavar="FILE", help="IIS's program, if not where it belongs")
-        change.add_argument("--application-host", type=Path, metavar="FILE", help="that it changes, if elsewhere")
+        change.add_argument("--appcmd", type=path, metavar="FILE", help="IIS's program, if not where it belongs")
+        change.add_argument("--application-host", type=path, metavar="FILE", help="that it changes, if elsewhere")
     lint = command(
         iis,
         "lint",
         later("iis_commands", "lint_files"),
         "say what hurts in web.config and applicationHost.config, offline",
     )
-    lint.add_argument("web_config", type=Path, metavar="WEB.CONFIG", help="the file, or the folder where it is")
+    lint.add_argument("web_config", type=path, metavar="WEB.CONFIG", help="the file, or the folder where it is")
     lint.add_argument(
-        "--application-host", type=Path, metavar="FILE", help="the server's applicationHost.config, or a copy"
+        "--application-host", type=path, metavar="FILE", help="the server's applicationHost.config, or a copy"
     )
     lint.add_argument("--site", metavar="NAME", help="which site of that server")
     lint.add_argument("--application", default="/", metavar="PATH", help="which application of the site (/)")
-    lint.add_argument("--schemas", type=Path, metavar="DIR", help="IIS's schema files; on a server found by itself")
+    lint.add_argument("--schemas", type=path, metavar="DIR", help="IIS's schema files; on a server found by itself")
     lint.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
     of_project(lint, has_project=False)
     convert = command(
         iis, "convert", later("iis_commands", "convert"), "say what an application behind wfastcgi becomes here"
     )
-    convert.add_argument("web_config", type=Path, metavar="WEB.CONFIG", help="the file of wfastcgi")
+    convert.add_argument("web_config", type=path, metavar="WEB.CONFIG", help="the file of wfastcgi")
 
 
 def _of_plan(command: argparse.ArgumentParser) -> None:

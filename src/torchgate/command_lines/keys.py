@@ -18,7 +18,7 @@ def declare(keys: Commands) -> None:
     new.add_argument("--roles", metavar="A,B", help="its roles, separated by commas")
     new.add_argument("--expires", metavar="WHEN", help="a span like 90d (m, h, d, w), or a date (never)")
     new.add_argument("--rotate", action="store_true", help="give the key ID a new value; the former counts for a while")
-    new.add_argument("--overlap", default="7d", metavar="SPAN", help="how long it does (7d)")
+    new.add_argument("--overlap", metavar="SPAN", help="how long it does (7d)")
     new.add_argument("--print", action="store_true", help="write nothing; print the lines for torchgate.toml")
     of_project(new, has_project=False)
     listing = command(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from torchgate.command_lines.grammar import Commands, command, later, of_project, of_server
+from torchgate.command_lines.grammar import DAY_S, Commands, command, later, of_project, of_server, path, seconds
 
 
 def declare(models: Commands) -> None:
@@ -22,7 +20,7 @@ def declare(models: Commands) -> None:
     )
     of_server(status)
     status.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
-    status.add_argument("--timeout-s", type=float, default=10.0, help="seconds to wait for the answer (10)")
+    status.add_argument("--timeout-s", type=seconds(DAY_S), default=10.0, help="seconds to wait for the answer (10)")
     _change_arguments(models)
     _signature_arguments(models)
     _tune_arguments(models)
@@ -40,12 +38,12 @@ def _change_arguments(models: Commands) -> None:
         change.add_argument("model", metavar="MODEL", help="its name: all versions; or NAME:VERSION")
         of_server(change, has_project=False)
         change.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
-        change.add_argument("--timeout-s", type=float, default=300.0, help="seconds to wait for the end of it (300)")
+        change.add_argument("--timeout-s", type=seconds(DAY_S), default=300.0, help="to wait for the end of it (300)")
 
 
 def _signature_arguments(models: Commands) -> None:
     keygen = command(models, "keygen", later("sign_commands", "new_key"), "make a key that signs models")
-    keygen.add_argument("file", type=Path, metavar="FILE", help="where the private key goes; must not be there yet")
+    keygen.add_argument("file", type=path, metavar="FILE", help="where the private key goes; must not be there yet")
     signing = command(
         models,
         "sign",
@@ -53,7 +51,7 @@ def _signature_arguments(models: Commands) -> None:
         "sign every byte of a version, so that a server loads its code",
     )
     signing.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
-    signing.add_argument("--key", type=Path, required=True, metavar="FILE", help="the private key")
+    signing.add_argument("--key", type=path, required=True, metavar="FILE", help="the private key")
     of_project(signing, has_project=False)
     verify = command(
         models, "verify", later("sign_commands", "verify_models"), "say who vouches for each version; needs no server"
@@ -72,8 +70,8 @@ def _tune_arguments(models: Commands) -> None:
         "measure ways to run a version; write the fastest into model.toml",
     )
     tune.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
-    tune.add_argument("--seconds", type=float, default=5.0, help="of measuring, for each number of rows (5)")
-    tune.add_argument("--timeout-s", type=float, default=1800.0, help="for all of it, compiling included (1800)")
+    tune.add_argument("--seconds", type=seconds(DAY_S), default=5.0, help="of measuring, for each number of rows (5)")
+    tune.add_argument("--timeout-s", type=seconds(DAY_S), default=1800.0, help="for all of it, compiling too (1800)")
     tune.add_argument("--dry-run", action="store_true", help="measure and write nothing")
     tune.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     of_project(tune, has_project=False)

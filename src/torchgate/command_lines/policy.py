@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from torchgate.command_lines.grammar import Commands, command, count, later, of_project, of_server
+from torchgate.command_lines.grammar import DAY_S, Commands, command, count, later, of_project, of_server, path, seconds
 
 
 def declare(policy: Commands) -> None:
@@ -22,7 +20,7 @@ def declare(policy: Commands) -> None:
     who.add_argument(
         "--member", action="append", metavar="MEMBER", help="what is known of somebody, as in [roles]; repeatable"
     )
-    who.add_argument("--token-file", type=Path, metavar="FILE", help="whose bearer token is in this file; verified")
+    who.add_argument("--token-file", type=path, metavar="FILE", help="whose bearer token is in this file; verified")
     explain.add_argument("--groups-unknown", action="store_true", help="not all groups of WHO or MEMBER are known")
     explain.add_argument("action", metavar="ACTION", help="infer, read, load, unload, metrics, admin …")
     explain.add_argument(
@@ -39,7 +37,7 @@ def declare(policy: Commands) -> None:
         later("policy_commands", "test_policy"),
         "ask your own cases; 1 where an answer is not as expected; offline",
     )
-    test.add_argument("file", type=Path, metavar="FILE", help="of [[cases]]")
+    test.add_argument("file", type=path, metavar="FILE", help="of [[cases]]")
     of_project(test, has_project=False)
     test.add_argument("--json", action="store_true", help="one JSON array, right answers included")
     _of_running_server(policy)
@@ -55,4 +53,4 @@ def _of_running_server(policy: Commands) -> None:
         one.set_defaults(verb=verb)
         of_server(one)
         one.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
-        one.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the answer (60)")
+        one.add_argument("--timeout-s", type=seconds(DAY_S), default=60.0, help="seconds to wait for the answer (60)")

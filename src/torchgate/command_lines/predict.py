@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from torchgate.command_lines.grammar import of_server
+from torchgate.command_lines.grammar import DAY_S, of_server, seconds
 
 
 def declare(predict: argparse.ArgumentParser) -> None:
@@ -19,5 +19,5 @@ def declare(predict: argparse.ArgumentParser) -> None:
     )
     predict.add_argument("--input", action="append", default=[], metavar="NAME=VALUE", help="the same, repeatable")
     of_server(predict, has_project=False)
-    predict.add_argument("--timeout-s", type=float, default=60.0, help="seconds to wait for the answer (60)")
+    predict.add_argument("--timeout-s", type=seconds(DAY_S), default=60.0, help="seconds to wait for the answer (60)")
     predict.add_argument("--raw", action="store_true", help="print the server's answer as it came")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from torchgate.command_lines.grammar import Commands, command, later, of_project
+from torchgate.command_lines.grammar import Commands, command, later, of_project, path
 
 
 def declare(secrets: Commands) -> None:
@@ -23,5 +21,5 @@ def declare(secrets: Commands) -> None:
         later("secret_commands", "protect_secret"),
         "seal a value from stdin for a dpapi: reference (Windows)",
     )
-    protect.add_argument("file", type=Path, metavar="FILE", help="where the sealed value goes; must not be there yet")
+    protect.add_argument("file", type=path, metavar="FILE", help="where the sealed value goes; must not be there yet")
     protect.add_argument("--machine", action="store_true", help="for every account of this machine, not for this one")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from torchgate.command_lines.grammar import Commands, command, later, of_project
+from torchgate.command_lines.grammar import DAY_S, Commands, command, later, of_project, path, seconds
 
 _VERBS = {
     "uninstall": "stop the service and take it away; what it has written stays",
@@ -34,7 +32,7 @@ def declare(service: Commands) -> None:
     for verb, one in {"install": install, **others}.items():
         one.add_argument("--name", default="torchgate-pool", help="of the service (torchgate-pool)")
         if verb in {"uninstall", "start", "stop"}:
-            one.add_argument("--timeout-s", type=float, default=180.0, help="seconds to wait for it (180)")
+            one.add_argument("--timeout-s", type=seconds(DAY_S), default=180.0, help="seconds to wait for it (180)")
     others["status"].add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
     _declare_host(service)
 
@@ -43,6 +41,6 @@ def _declare_host(service: Commands) -> None:
     host = command(service, "host", later("service_app", "host"), "be the service: Windows starts it, and nobody else")
     of_project(host)
     host.add_argument("--name", required=True, help="of the service")
-    host.add_argument("--log-folder", type=Path, required=True, metavar="DIR", help="for what it has to say")
-    host.add_argument("--start-timeout-s", type=float, default=120.0, help="that Windows is told to wait for (120)")
-    host.add_argument("--stop-timeout-s", type=float, default=30.0, help="the same for its end (30)")
+    host.add_argument("--log-folder", type=path, required=True, metavar="DIR", help="for what it has to say")
+    host.add_argument("--start-timeout-s", type=seconds(DAY_S), default=120.0, help="that Windows is told (120)")
+    host.add_argument("--stop-timeout-s", type=seconds(DAY_S), default=30.0, help="the same for its end (30)")

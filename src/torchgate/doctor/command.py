@@ -11,14 +11,18 @@ from torchgate.doctor.checks import CHECKS
 from torchgate.doctor.examine import examine
 from torchgate.doctor.report import human_lines, json_text, report_of, verdict_line
 from torchgate.doctor.world import world_here
-from torchgate.terminal import fail, say
+from torchgate.terminal import WrongUse, fail, say
 
 
 def doctor(parsed: argparse.Namespace) -> int:
-    """Examine this installation as the account that runs this; 1 where anything is red."""
+    """Examine this installation as the account that runs this; 1 where anything is red.
+
+    Raises:
+        WrongUse: there is no such area.
+    """
     areas = list(dict.fromkeys(check.area for check in CHECKS))
     if unknown := [area for area in parsed.area if area not in areas]:
-        return fail(f"there is no area {unknown[0]!r}; there are {', '.join(areas)}.")
+        raise WrongUse(f"there is no area {unknown[0]!r}; there are {', '.join(areas)}.")
     # What a check finds out is its finding; a line of the server's log between would be said twice.
     logging.getLogger("torchgate").addHandler(logging.NullHandler())
     world = world_here(parsed.project, parsed.set, version=__version__)
