@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -42,20 +43,31 @@ async def ask(
     path: str = "/",
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
+    gone: asyncio.Event | None = None,
     **scope: Any,
 ) -> AsgiAnswer:
-    """One request; `scope` has what shall differ from what uvicorn would say."""
+    """One request; `scope` has what shall differ from what uvicorn would say.
+
+    Args:
+        gone: once it is set, the client has hung up; None: it waits for its whole answer.
+    """
     sent: list[dict[str, Any]] = []
-    messages = [{"type": "http.request", "body": body, "more_body": False}, {"type": "http.disconnect"}]
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+    over = asyncio.Event() if gone is None else gone
     raw = [(b"host", b"localhost"), *((k.lower().encode(), v.encode("latin-1")) for k, v in (headers or {}).items())]
     if body:
         raw.append((b"content-length", str(len(body)).encode()))
 
     async def receive() -> dict[str, Any]:
-        return messages.pop(0) if messages else {"type": "http.disconnect"}
+        if messages:
+            return messages.pop(0)
+        await over.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(dict(message))
+        if message["type"].endswith(".body") and not message.get("more_body", False):
+            over.set()
 
     made: dict[str, Any] = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.fakes.gate_neighbours import RefusalBucket, RememberingAudit
 from tests.fakes.in_process_engine import InProcessEngine, describe_model
@@ -29,6 +30,7 @@ from torchgate.gate.settings import GateSettings
 from torchgate.policy_reload import PolicyReload
 
 KEYS = {name: new_api_key(name) for name in ("ann", "bob", "root")}
+ALL_KEYS = MappingProxyType(dict.fromkeys(KEYS, ""))
 ROW = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1.5,-2]}]}'
 HEAD = """
 [policy]
@@ -63,6 +65,12 @@ class PolicyRig:
     seen: list[RequestEvent] = field(default_factory=list)
     port: int = 0
     policy: PolicyReload | None = None
+    app: GateApp | None = None
+    ahead_s: float = 0.0
+
+    def wall_clock(self) -> float:
+        """Unix seconds; `ahead_s` later than the system's."""
+        return time.time() + self.ahead_s
 
     def write(
         self,
@@ -71,10 +79,16 @@ class PolicyRig:
         askers: str = '"key:ann", "key:bob"',
         policy: str = "",
         interval_s: float = 0.0,
+        keys: Mapping[str, str] = ALL_KEYS,
     ) -> None:
-        """Write the settings file anew."""
-        keys = "".join(f'\n[[identity.api_keys]]\nid = "{key.id}"\nsha256 = "{key.sha256}"\n' for key in KEYS.values())
-        text = HEAD.format(askers=askers, policy=policy, interval_s=interval_s) + rules + keys
+        """Write the settings file anew.
+
+        Args:
+            keys: who has one, and what else its table says.
+        """
+        tables = [f'id = "{name}"\nsha256 = "{KEYS[name].sha256}"\n{more}\n' for name, more in keys.items()]
+        text = HEAD.format(askers=askers, policy=policy, interval_s=interval_s) + rules
+        text += "".join(f"\n[[identity.api_keys]]\n{table}" for table in tables)
         (self.folder / "torchgate.toml").write_text(text, encoding="utf-8")
 
     async def ask(self, who: str, method: str, path: str, body: bytes = b"") -> Answer:
@@ -120,7 +134,7 @@ async def policy_rig(
         rig.engine.add(describe_model(name, *specs, version=version), double)
     configuration = read_configuration(folder)
     assert configuration.settings is not None, configuration.findings
-    build = partial(build_access)
+    build = partial(build_access, wall_clock=rig.wall_clock)
     access = build(configuration.access_settings())
     await access[0].start()
     before_start()
@@ -129,7 +143,7 @@ async def policy_rig(
     async def render() -> tuple[bytes, str]:
         return b"a_metric 1\n", "text/plain; version=0.0.4"
 
-    app = GateApp(
+    app = rig.app = GateApp(
         GateServices(
             settings=GateSettings(bind="127.0.0.1:0"),
             front_door=FrontDoor(FRONT_DOORS["direct"]),
@@ -142,7 +156,7 @@ async def policy_rig(
             render_metrics=render,
             server_version="0.1",
             clock=monotonic_s,
-            wall_clock=time.time,
+            wall_clock=rig.wall_clock,
             policy=rig.policy,
         )
     )

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import HttpResponse
+from torchgate.gate.services import GateServices
 
-Settle = Callable[[Exchange, HttpResponse], Awaitable[HttpResponse]]
-"""Writes the record of an answer, and gives what may leave: that answer, or a refusal in its place."""
+
+class Way(Protocol):
+    """The request's way, as an application that stands at its end may use it."""
+
+    async def settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
+        """Write the record of an answer; what may leave: that answer, or a refusal in its place."""
+        ...
+
+    def in_force(self) -> AbstractContextManager[GateServices]:
+        """The services by which a question that begins now is decided, for as long as it takes."""
+        ...
 
 
 class Application(Protocol):
@@ -19,8 +29,8 @@ class Application(Protocol):
         """Whether anybody may ask for this path; what is not declared public needs a proven principal."""
         ...
 
-    async def answer(self, exchange: Exchange, settle: Settle) -> HttpResponse:
-        """The answer. One that `has_left` was settled before, and left as `settle` gave it.
+    async def answer(self, exchange: Exchange, way: Way) -> HttpResponse:
+        """The answer. One that `has_left` was settled before, and left as `way.settle` gave it.
 
         Args:
             exchange: its principal is None on public paths alone.

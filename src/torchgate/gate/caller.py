@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar, Token
 from typing import Any, TypeVar
 
@@ -18,15 +18,17 @@ from torchgate.contract.decision import Action, Decision, RequestFacts, Resource
 from torchgate.contract.errors import AuditUnavailable, Cancelled, NoCredential, TorchgateError
 from torchgate.contract.inference import InferenceRequest, ParameterValue
 from torchgate.contract.principal import Principal
-from torchgate.gate.application import Settle
+from torchgate.gate.application import Way
 from torchgate.gate.caller_tensors import Values, decode_outputs, encode_inputs
 from torchgate.gate.cancellation import client_ids
 from torchgate.gate.exchange import Exchange
-from torchgate.gate.http_message import HttpResponse
+from torchgate.gate.http_message import Disconnect, HttpResponse
 from torchgate.gate.inference_parameters import request_wishes
-from torchgate.gate.inference_way import admit, deadline_of
+from torchgate.gate.inference_way import admit, deadline_of, run_until_gone
 from torchgate.gate.limits import header_timeout_s
 from torchgate.gate.problems import STATUSES
+from torchgate.gate.services import GateServices
+from torchgate.gate.still_proven import prove_again
 
 _Answer = TypeVar("_Answer")
 _OVER = "this request is over, and its caller with it. Ask before the route returns, or while its background tasks run."
@@ -38,20 +40,24 @@ _current: ContextVar[Caller | None] = ContextVar("torchgate_caller")
 class Caller:
     """The proven principal of one request, and the questions that its route may ask for it.
 
+    Each question is decided by the policy in force when it is asked, for a caller whose credential still counts then.
+
     Args:
         visit: the request; its principal is proven.
-        principal: the same.
-        settle: writes the record of each question.
+        principal: the same, with the roles that it had when the request came.
+        way: writes the record of each question, and has what is in force.
+        client: makes, for one inference, what tells of a client that hangs up.
 
     Thread/process: the event loop of the gate; from other threads, BlockingCaller.
     """
 
-    __slots__ = ("_is_over", "_numbers", "_settle", "_visit", "principal")
+    __slots__ = ("_client", "_is_over", "_numbers", "_visit", "_way", "principal")
 
-    def __init__(self, visit: Exchange, principal: Principal, settle: Settle) -> None:
+    def __init__(self, visit: Exchange, principal: Principal, way: Way, client: Callable[[], Disconnect]) -> None:
         self.principal = principal
         self._visit = visit
-        self._settle = settle
+        self._way = way
+        self._client = client
         self._numbers = itertools.count(1)
         self._is_over = False
 
@@ -71,11 +77,14 @@ class Caller:
         Raises:
             Forbidden: the policy does not allow it; a route that lets this through answers 403.
             UnknownModel: there is no such model, and a grant covers the name (404).
+            CredentialProblem: the credential has expired or was withdrawn since the request came (401).
             AuditUnavailable: it can't be recorded.
             ValueError: there is no such action.
         """
-        question = self._question(Action(action), model, version)
-        return await self._recorded(question, _decided(question, names_model=model is not None))
+        names_model = model is not None
+        return await self._asked(
+            Action(action), model, version, lambda question: _decided(question, names_model=names_model)
+        )
 
     async def infer(
         self,
@@ -96,30 +105,43 @@ class Caller:
             timeout_s: capped by the client's own X-Request-Timeout-Ms, the model and the server.
 
         Raises:
-            TorchgateError: what the same request would have been refused with; uncaught, the route answers with it.
+            TorchgateError: what the same request would have been refused with, had it come now; uncaught, the route
+                answers with it. Where the client hangs up meanwhile: 499, `cancelled`.
         """
-        question = self._question(Action.INFER, model, version)
-        return await self._recorded(question, _inferred(question, inputs, parameters, timeout_s))
+        return await self._asked(
+            Action.INFER,
+            model,
+            version,
+            lambda question: _inferred(question, self._client(), inputs, parameters, timeout_s),
+        )
 
     def end(self) -> None:
         """The request is over; nothing more is asked for it."""
         self._is_over = True
 
-    def _question(self, action: Action, model: str | None, version: str | None) -> Exchange:
+    async def _asked(
+        self, action: Action, model: str | None, version: str | None, work: Callable[[Exchange], Awaitable[_Answer]]
+    ) -> _Answer:
         if self._is_over:
             raise RuntimeError(_OVER)
+        with self._way.in_force() as services:
+            question = self._question(services, action, model, version)
+            return await self._recorded(question, work)
+
+    def _question(self, services: GateServices, action: Action, model: str | None, version: str | None) -> Exchange:
         visit = self._visit
-        question = Exchange(visit.services, visit.request)
+        question = Exchange(services, visit.request)
         question.request_id = f"{visit.request_id}.{next(self._numbers)}"
         question.path, question.principal, question.action = visit.path, self.principal, action
         question.model_name, question.version = model or "", version
         question.carried = visit.carried  # the token in it is the visit's to give back
         return question
 
-    async def _recorded(self, question: Exchange, work: Coroutine[Any, Any, _Answer]) -> _Answer:
+    async def _recorded(self, question: Exchange, work: Callable[[Exchange], Awaitable[_Answer]]) -> _Answer:
         """The answer, once its record is written; a refusal's record is written, too."""
         try:
-            answer = await work
+            await prove_again(question, self._visit)
+            answer = await work(question)
         except TorchgateError as problem:
             await self._write(question, problem.code)
             raise
@@ -136,7 +158,7 @@ class Caller:
 
     async def _write(self, question: Exchange, code: str) -> None:
         status = STATUSES.get(code, 500) if code else 200
-        settled = await self._settle(question, HttpResponse(status, b"", [], code))
+        settled = await self._way.settle(question, HttpResponse(status, b"", [], code))
         if settled.code == AuditUnavailable.code:
             raise AuditUnavailable("This can't be answered now, because it can't be recorded.", retry_after_s=5.0)
 
@@ -253,6 +275,7 @@ async def _decided(question: Exchange, *, names_model: bool) -> Decision:
 
 async def _inferred(
     question: Exchange,
+    client: Disconnect,
     inputs: Mapping[str, Values],
     parameters: Mapping[str, ParameterValue] | None,
     timeout_s: float | None,
@@ -277,19 +300,18 @@ async def _inferred(
         view = await permit.reserve(length)
         for tensor in encoded:
             view[tensor.placed.offset : tensor.placed.offset + tensor.placed.length] = tensor.content
-        answer = await permit.run(
-            InferenceRequest(
-                request_id=question.request_id,
-                principal=principal,
-                inputs=tuple(tensor.placed for tensor in encoded),
-                rows=rows,
-                deadline_at=deadline_of(question, header_span_s, wishes.timeout_s, timeout_s),
-                priority=wishes.priority,
-                parameters=dict(wishes.for_model),
-                client_ids=client_ids(headers.first(b"x-request-id"), None),
-                token=question.token(),
-            )
+        request = InferenceRequest(
+            request_id=question.request_id,
+            principal=principal,
+            inputs=tuple(tensor.placed for tensor in encoded),
+            rows=rows,
+            deadline_at=deadline_of(question, header_span_s, wishes.timeout_s, timeout_s),
+            priority=wishes.priority,
+            parameters=dict(wishes.for_model),
+            client_ids=client_ids(headers.first(b"x-request-id"), None),
+            token=question.token(),
         )
+        answer = await run_until_gone(permit, request, client)
         question.timing = answer.timing
         return decode_outputs(answer)
     finally:

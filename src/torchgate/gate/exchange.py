@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from torchgate.access.identity.presented import Reply
+from torchgate.access.identity.presented import Presented, Reply
 from torchgate.contract.audit_event import RequestEvent
 from torchgate.contract.caller_tokens import CallerToken
 from torchgate.contract.decision import Action, Decision, ModelRef, RequestFacts, Resource, names_every_version
@@ -39,8 +39,8 @@ class Exchange:
 
     __slots__ = (
         "action", "arrived_at", "at", "carried", "credential_reason", "decision", "description", "is_public",
-        "model_name", "path", "principal", "ref", "reply", "request", "request_bytes", "request_id", "route_path",
-        "rows", "services", "timing", "under_way", "version",
+        "model_name", "path", "presented", "principal", "ref", "reply", "request", "request_bytes", "request_id",
+        "route_path", "rows", "services", "timing", "under_way", "version",
     )  # fmt: skip
 
     def __init__(self, services: GateServices, request: HttpRequest) -> None:
@@ -60,6 +60,7 @@ class Exchange:
         self.principal: Principal | None = None
         self.decision: Decision | None = None
         self.credential_reason = ""
+        self.presented: Presented | None = None
         self.reply: Reply | None = None
         self.rows = 0
         self.request_bytes = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torchgate.contract.errors import InvalidRequest, TorchgateError
-from torchgate.gate.application import Settle
+from torchgate.gate.application import Way
 from torchgate.gate.caller import BlockingCaller, Caller, enter_request, leave_request
 from torchgate.gate.calling_thread import CallingThread
 from torchgate.gate.exchange import Exchange
@@ -89,7 +89,7 @@ class WsgiVisit:
         """As its author has named it."""
         return path in self._guarded.public
 
-    async def answer(self, exchange: Exchange, settle: Settle) -> HttpResponse:
+    async def answer(self, exchange: Exchange, way: Way) -> HttpResponse:
         """What the application answers, once its record is written; returns when the server has taken it all.
 
         Raises:
@@ -99,13 +99,13 @@ class WsgiVisit:
         loop = self._loop = asyncio.get_running_loop()
         closed = self._closed = loop.create_future()
         if exchange.principal is not None:
-            self._caller = Caller(exchange, exchange.principal, settle)
+            self._caller = Caller(exchange, exchange.principal, way, lambda: exchange.request.disconnect)
         exchange.request_bytes = _announced_bytes(self._environ)
         self._place = _place(self._environ, exchange.path)
         self._body_of_request.give_away()
         try:
             own = await self._thread.run(self._run)
-            settled = await settle(exchange, own)
+            settled = await way.settle(exchange, own)
             if settled is not own:
                 await self._thread.run(self._close)
                 return settled

@@ -62,13 +62,13 @@ async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: 
     task = asyncio.current_task()
     if disconnect.gone or task is None:
         raise Cancelled("The client went away before its request ran.")
+    cancelled_before = task.cancelling()
     disconnect.watch(task.cancel)
     try:
         return await permit.run(request)
     except asyncio.CancelledError:
-        if not disconnect.gone:
-            raise
-        task.uncancel()
+        if not disconnect.gone or task.uncancel() > cancelled_before:
+            raise  # somebody else's, too: a framework that ends what it began
         raise Cancelled("The client went away while its request ran.") from None
     finally:
         disconnect.unwatch()

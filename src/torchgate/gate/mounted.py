@@ -10,12 +10,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from torchgate.contract.errors import InvalidRequest, Unsupported
-from torchgate.gate.application import Settle
+from torchgate.contract.errors import Cancelled, InvalidRequest, Unsupported
+from torchgate.gate.application import Way
 from torchgate.gate.asgi import (
     WEBSOCKET_METHOD,
     AsgiApplication,
-    AsgiBody,
     GateApp,
     Message,
     Receive,
@@ -28,6 +27,7 @@ from torchgate.gate.caller import Caller, enter_request, leave_request
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.front_door import FrontDoor
 from torchgate.gate.http_message import HttpRequest, HttpResponse, json_response
+from torchgate.gate.mounted_client import MountedClient
 from torchgate.gate.mounted_lifespan import live
 from torchgate.gate.problems import problem_body
 from torchgate.gate.proofs import PAIRING_HEADER, UNIX_PEER
@@ -169,7 +169,7 @@ class Visit:
         """As its author has named it."""
         return path in self._public
 
-    async def answer(self, exchange: Exchange, settle: Settle) -> HttpResponse:
+    async def answer(self, exchange: Exchange, way: Way) -> HttpResponse:
         """What the application sends, once its record is written.
 
         Raises:
@@ -179,16 +179,19 @@ class Visit:
         if exchange.request.method == WEBSOCKET_METHOD:
             raise Unsupported("WebSockets are not supported here; send HTTP requests.")
         principal = exchange.principal
-        caller = None if principal is None else Caller(exchange, principal, settle)
+        client = MountedClient(exchange, self._connection.receive)
+        caller = None if principal is None else Caller(exchange, principal, way, client.watch)
         scope = self._inner_scope(exchange, caller)
-        answer = self._answer = _Answer(exchange, settle, self._connection.send)
+        answer = self._answer = _Answer(exchange, way, self._connection.send, client)
         entered = _visit.set(self)
         tokens = enter_request(caller, asyncio.get_running_loop())
         try:
-            await self._application(scope, self._counting(exchange), answer.send)
+            await self._application(scope, client.receive, answer.send)
         except Exception as failure:
             if not answer.has_left:
                 raise
+            if isinstance(failure, Cancelled) and client.gone:
+                return await answer.finished()  # nobody is there to be told, and nothing has failed
             _log.exception("Request %s failed in the middle of its answer.", exchange.request_id)
             self.failure = failure
         finally:
@@ -196,6 +199,7 @@ class Visit:
             _visit.reset(entered)
             if caller is not None:
                 caller.end()
+            client.end()
         return await answer.finished()
 
     def _inner_scope(self, exchange: Exchange, caller: Caller | None) -> Scope:
@@ -225,18 +229,6 @@ class Visit:
             scope[SCOPE_KEY] = caller
         return scope
 
-    def _counting(self, exchange: Exchange) -> Receive:
-        receive, body = self._connection.receive, exchange.request.body
-
-        async def counted() -> Message:
-            message = await receive()
-            exchange.request_bytes += len(message.get("body", b""))
-            if isinstance(body, AsgiBody) and not message.get("more_body", False):
-                body.is_complete = True  # else a refusal would wait for more of it
-            return message
-
-        return counted
-
 
 class _Answer:
     """The application's answer, held back until its record is written.
@@ -245,10 +237,11 @@ class _Answer:
     in debugging it shows their insides.
     """
 
-    def __init__(self, exchange: Exchange, settle: Settle, send: Send) -> None:
+    def __init__(self, exchange: Exchange, way: Way, send: Send, client: MountedClient) -> None:
         self._exchange = exchange
-        self._settle = settle
-        self._send = send
+        self._way = way
+        self._to_client = send
+        self._client = client
         self._start: Message | None = None
         self._held: Message | None = None
         self._left: HttpResponse | None = None
@@ -288,7 +281,7 @@ class _Answer:
     async def _leave(self, start: Message, message: Message) -> None:
         headers = [(name, value) for name, value in start.get("headers", ()) if name.lower() != b"x-request-id"]
         own = HttpResponse(start["status"], message.get("body", b""), headers)
-        settled = await self._settle(self._exchange, own)
+        settled = await self._way.settle(self._exchange, own)
         self._left = settled
         settled.has_left = True
         if settled is not own:
@@ -297,6 +290,11 @@ class _Answer:
             return
         await self._send({**start, "headers": settled.headers})
         await self._send(message)
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._client.answered()
+        await self._to_client(message)
 
 
 def secret_headers(front_door: FrontDoor, proxy_secret: str) -> frozenset[bytes]:

@@ -69,6 +69,10 @@ class RequestWay:
             finally:
                 exchange.give_back_token()
 
+    def in_force(self) -> Reign:
+        """The services by which what begins now is decided; entered, they last until it is left."""
+        return self._reign
+
     async def settle(self, exchange: Exchange, response: HttpResponse) -> HttpResponse:
         """Write the record of an answer; that answer, complete, or the one that leaves in its place.
 
@@ -118,7 +122,7 @@ class RequestWay:
             exchange.principal = await self._authenticate(exchange, door.presented(request, entry.carried))
         if route is None:
             if application is not None and match.problem is None:
-                return await application.answer(exchange, self.settle)
+                return await application.answer(exchange, self)
             raise match.problem or UnknownModel("Not Found.")
         if route.action is not Action.INFER or exchange.principal is None:
             return await self._handled(exchange, route)
@@ -146,6 +150,7 @@ class RequestWay:
         if presented.negotiate is not None:
             exchange.reply = Reply()
             presented = msgspec.structs.replace(presented, reply=exchange.reply)
+        exchange.presented = presented
         return authentication.cached(presented) or await authentication.authenticate(presented)
 
     def _refuse(self, exchange: Exchange, problem: TorchgateError) -> HttpResponse:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 from torchgate.access.identity.lookup_thread import LookupThread
 from torchgate.access.identity.pac import PacMalformed, read_logon_info
-from torchgate.access.identity.presented import Presented
+from torchgate.access.identity.presented import Presented, Reply
 from torchgate.access.identity.rejection import RETRY_AFTER_S, reject
 from torchgate.access.identity.windows_token import WINDOWS_ISSUER
 from torchgate.access.negotiate_settings import NegotiateSettings
@@ -63,7 +63,9 @@ class KerberosUsers:
         return None
 
     async def authenticate(self, presented: Presented) -> Principal:
-        """The principal; the proof that we are who we say goes into `presented.reply`.
+        """The principal; the proof that we are who we say goes into `presented.reply`, and what was proven, too.
+
+        Whoever presents that reply again is the same request, and is examined by the ticket that it has proven.
 
         Raises:
             RejectedCredential: the ticket proves nobody, or was used before.
@@ -72,8 +74,13 @@ class KerberosUsers:
         if presented.negotiate is None:
             raise reject("no Kerberos ticket")
         try:
-            ticket = await self._accepted(presented.negotiate)
-            principal = self._principal(ticket)
+            reply = Reply() if presented.reply is None else presented.reply
+            if reply.ticket is None:
+                reply.ticket = await self._accepted(presented.negotiate)
+                reply.ends_at = self._wall_clock() + reply.ticket.lifetime_s
+            elif self._wall_clock() >= reply.ends_at:
+                raise TicketRefused("its ticket has ended since")
+            principal = self._principal(reply.ticket, reply.ends_at)
         except TicketRefused as refusal:
             raise reject(f"Kerberos: {refusal}") from None
         except PacMalformed as malformed:
@@ -83,8 +90,7 @@ class KerberosUsers:
         except Exception as error:  # noqa: BLE001 - a ticket is the caller's: whatever it breaks, it is refused
             _log.warning("A Kerberos ticket was refused because examining it raised %s.", type(error).__name__)
             raise reject(f"Kerberos: unexpected {type(error).__name__}") from None
-        if presented.reply is not None:
-            presented.reply.token = ticket.reply
+        reply.token = reply.ticket.reply
         return self._with_roles(principal)
 
     async def _accepted(self, token: bytes) -> KerberosTicket:
@@ -116,11 +122,10 @@ class KerberosUsers:
         except TimeoutError:
             raise _unavailable("Kerberos gave no answer in time") from None
 
-    def _principal(self, ticket: KerberosTicket) -> Principal:
+    def _principal(self, ticket: KerberosTicket, ends_at: float) -> Principal:
         realm = realm_of(ticket.client)
         if realm != realm_of(ticket.service) and realm not in self._realms:
             raise TicketRefused("the caller's realm is not one of the configured")
-        ends_at = self._wall_clock() + ticket.lifetime_s
         name = "".join(character if character.isprintable() else "?" for character in ticket.client)[:256]
         if ticket.logon_info is None:
             return _without_pac(ticket, name, ends_at)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from torchgate.contract.kerberos import KerberosTicket
 from torchgate.contract.windows_tokens import TokenFacts
 
 Kind = Literal["bearer", "api_key", "windows", "certificate", "asserted", "negotiate"]
@@ -30,9 +31,14 @@ class Reply(msgspec.Struct):
 
     Args:
         token: of Kerberos, that proves us; empty: nothing.
+        ticket: what this very request has proven: its token proves nobody a second time, and a long request is asked
+            again who sends it.
+        ends_at: of the ticket, Unix seconds.
     """
 
     token: bytes = b""
+    ticket: KerberosTicket | None = None
+    ends_at: float = 0.0
 
     def __repr__(self) -> str:
         return "Reply()"

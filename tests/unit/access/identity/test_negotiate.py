@@ -50,13 +50,18 @@ class Rig:
     def __init__(self, **settings: object) -> None:
         self.acceptor = StandIn()
         self.thread = LookupThread("torchgate-kerberos", 2)
-        self.users = KerberosUsers(
-            NegotiateSettings(keytab=Path("k"), **settings),  # type: ignore[arg-type]
+        self.clock = Clock(NOW)
+        self._settings = NegotiateSettings(keytab=Path("k"), **settings)  # type: ignore[arg-type]
+        self.users = self.with_roles(ROLES)
+
+    def with_roles(self, roles: Roles) -> KerberosUsers:
+        return KerberosUsers(
+            self._settings,
             acceptor=self.acceptor,
             thread=self.thread,
-            with_roles=ROLES.given_to,
-            configured_sids=ROLES.sids(),
-            wall_clock=Clock(NOW),
+            with_roles=roles.given_to,
+            configured_sids=roles.sids(),
+            wall_clock=self.clock,
         )
 
     async def principal(self, found: Callable[[], KerberosTicket] | None = None) -> Principal:
@@ -191,3 +196,26 @@ async def test_a_request_that_was_given_up_hurts_nobody(rig: Rig) -> None:
     gone.cancel()
     go_on.set()
     assert (await rig.principal(ticket)).name == "alice@CORP.TEST"
+
+
+@pytest.mark.identity_case("Kerberos", "a stream that asks on after its ticket has ended", "401 for its next question")
+async def test_a_request_that_lasts_is_proven_by_its_own_ticket_until_that_ends(rig: Rig) -> None:
+    """The token is not shown to the library again, which would call it a replay; roles are those of now."""
+    presented = Presented(negotiate=b"token", reply=Reply())
+    first = await rig.users.authenticate(presented)
+
+    def replay() -> KerberosTicket:
+        raise TicketRefused("used before")
+
+    rig.acceptor.found = replay
+    rig.clock.at = NOW + 599
+    assert await rig.users.authenticate(presented) == first
+    assert (await rig.with_roles(Roles({"new": ("negotiate:sub:alice@CORP.TEST",)})).authenticate(presented)).roles == {
+        "new"
+    }
+    rig.clock.at = NOW + 600
+    with pytest.raises(RejectedCredential) as caught:
+        await rig.users.authenticate(presented)
+    assert caught.value.detail == "Kerberos: its ticket has ended since"
+    with pytest.raises(RejectedCredential):
+        await rig.users.authenticate(Presented(negotiate=b"token", reply=Reply()))
