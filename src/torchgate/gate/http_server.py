@@ -20,16 +20,12 @@ from torchgate.gate.asgi import AsgiApplication
 from torchgate.gate.http_protocol import ConnectionLimits, GateProtocol
 from torchgate.gate.settings import UNIX_PREFIX, GateSettings, carries_tokens, host_and_port, is_unix
 from torchgate.gate.tcp_socket import bound_tcp_socket
+from torchgate.gate.tls_listener import HandshakeLimits, TlsListener
+from torchgate.gate.tls_settings import TlsSettings
 from torchgate.gate.unix_socket import bound_unix_socket, remove_unix_socket, unix_socket_mistake
 
 DATE_INTERVAL_S = 1.0
 """The Date header has whole seconds (RFC 9110, section 6.6.1)."""
-
-TLS_HANDSHAKE_S = 10.0
-"""Where the settings say nothing."""
-
-TLS_SHUTDOWN_S = 2.0
-"""For a client to answer the end of TLS on a connection; then it is cut."""
 
 STOP_GRACE_S = 1.0
 """For cancelled requests to give back what they hold, after the drain."""
@@ -62,6 +58,7 @@ class HttpServer:
         self._settings = settings
         self._bind = settings.bind if bind is None else bind
         self._socket: socket.socket | None = None
+        self._tls_listener: TlsListener | None = None
         self._date_timer: asyncio.TimerHandle | None = None
         self._none_open = asyncio.Event()
         limits = ConnectionLimits(
@@ -124,8 +121,7 @@ class HttpServer:
         ends_at = loop.time() + (self._settings.drain_s if drain_s is None else drain_s)
         if is_unix(self._bind):
             remove_unix_socket(Path(self._bind.removeprefix(UNIX_PREFIX)), self._socket)
-        for listener in self._server.servers:
-            listener.close()
+        await self._stop_listening()
         self._socket.close()
         for connection in list(state.connections):
             connection.shutdown()
@@ -148,25 +144,27 @@ class HttpServer:
             await asyncio.wait(left, timeout=STOP_GRACE_S)
         self._cancel_date()
 
+    async def _stop_listening(self) -> None:
+        for listener in self._server.servers:
+            listener.close()
+        if self._tls_listener is not None:
+            await self._tls_listener.stop()
+
     async def _listen(self, bound: socket.socket) -> None:
-        """As uvicorn's own startup does, with TLS's time limits, which that has no place for."""
+        """As uvicorn's own startup does; with TLS, whose handshakes nothing bounds there, by a listener of ours."""
         loop, server = asyncio.get_running_loop(), self._server
         make = cast("Callable[..., asyncio.Protocol]", self._config.http_protocol_class)
 
         def connection() -> asyncio.Protocol:
             return make(config=self._config, server_state=server.server_state, app_state=server.lifespan.state)
 
-        tls = self._settings.tls
-        handshake_s = TLS_HANDSHAKE_S if tls is None else tls.handshake_timeout_s
-        listener = await loop.create_server(
-            connection,
-            sock=bound,
-            ssl=self._tls,
-            backlog=self._settings.backlog,
-            ssl_handshake_timeout=None if self._tls is None else handshake_s,
-            ssl_shutdown_timeout=None if self._tls is None else TLS_SHUTDOWN_S,
-        )
-        server.servers = [listener]
+        if self._tls is None:
+            server.servers = [await loop.create_server(connection, sock=bound, backlog=self._settings.backlog)]
+        else:
+            limits = _handshake_limits(self._settings.tls)
+            self._tls_listener = TlsListener(bound, connection, self._tls, limits)
+            self._tls_listener.start(self._settings.backlog)
+            server.servers = []
         server.started = True
 
     def _refresh_date(self) -> None:
@@ -178,6 +176,12 @@ class HttpServer:
         if self._date_timer is not None:
             self._date_timer.cancel()
             self._date_timer = None
+
+
+def _handshake_limits(tls: TlsSettings | None) -> HandshakeLimits:
+    if tls is None:
+        return HandshakeLimits()
+    return HandshakeLimits(tls.handshake_timeout_s, tls.max_handshakes, tls.max_handshakes_by_address)
 
 
 def bound_socket(bind: str, mode: int = 0o600) -> socket.socket:

@@ -36,6 +36,13 @@ class TlsSettings(Settings):
     handshake_timeout_s: Annotated[float, pydantic.Field(ge=1, le=60, strict=False)] = 10.0
     """From the connection to the end of TLS's handshake."""
 
+    max_handshakes: Annotated[int, pydantic.Field(ge=1, le=65535)] = 256
+    """Handshakes that are unfinished at a time, beside `gate.max_connections`; beyond, the oldest of them is cut."""
+
+    max_handshakes_by_address: Annotated[int, pydantic.Field(ge=1, le=65535)] = 32
+    """The same of one IPv4 address or one IPv6 /64; beyond, the oldest of that address is cut. Raise it where all
+    clients come from one address, such as that of a load balancer."""
+
     refresh_s: Annotated[float, pydantic.Field(ge=0.1, le=3600, strict=False)] = 10.0
     """Seconds between looks at these files; a changed certificate serves the next connection."""
 

@@ -48,7 +48,7 @@ class RefusalLimiter:
 
     def take(self, peer: str) -> bool:
         """Whether this refusal is answered and audited by itself; False: 429, and only counted."""
-        place = _place(peer)
+        place = place_of(peer)
         if place not in self._buckets and len(self._buckets) >= self._settings.max_addresses:
             if self._clock() - self._swept_at >= _SWEEP_INTERVAL_S:
                 self._forget_idle()
@@ -76,8 +76,8 @@ class RefusalLimiter:
         self._buckets = {place: bucket for place, bucket in self._buckets.items() if not bucket.is_full}
 
 
-def _place(peer: str) -> str:
-    """What shares a bucket: an IPv4 address, an IPv6 /64 (one customer has all of it), or another text as it is."""
+def place_of(peer: str) -> str:
+    """What shares a limit: an IPv4 address, an IPv6 /64 (one customer has all of it), or another text as it is."""
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:

@@ -1,0 +1,207 @@
+"""The listener of our own TLS: it shakes hands with a bounded number of clients at a time, in all and from one address.
+
+A client that never finishes its handshake has sent one packet, and costs us a quarter of a megabyte. Where too many are
+unfinished, the oldest is cut and never the newest: an honest handshake is over after two round trips, so that what is
+oldest then does not mean to finish. To refuse the newest would let whoever fills the listener keep everybody out. And
+whoever opens many from one address cuts its own.
+
+Source: asyncio.sslproto (its read buffer); RFC 8446, section 2 (round trips).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torchgate.access.identity.refusals import place_of
+
+ACCEPT_PAUSE_S = 1.0
+"""After an accept that failed because this process has no descriptor left. Source: asyncio's own servers."""
+
+TLS_SHUTDOWN_S = 2.0
+"""For a client to answer the end of TLS on a connection; then it is cut."""
+
+_WORD_INTERVAL_S = 60.0  # between lines of the log about handshakes that were cut
+
+_log = logging.getLogger("torchgate.gate")
+
+
+@dataclass(frozen=True)
+class HandshakeLimits:
+    """What unfinished handshakes may cost; TlsSettings has the names.
+
+    Args:
+        timeout_s: for one of them.
+        most: at a time.
+        most_by_address: of one IPv4 address, or one IPv6 /64.
+    """
+
+    timeout_s: float = 10.0
+    most: int = 256
+    most_by_address: int = 32
+
+
+class UnfinishedHandshakes:
+    """Those that go on, by age and by address; the oldest is cut where there are too many.
+
+    Args:
+        limits: how many.
+    """
+
+    def __init__(self, limits: HandshakeLimits) -> None:
+        self._limits = limits
+        self._places: dict[asyncio.Task[None], str] = {}
+        self._by_place: dict[str, dict[asyncio.Task[None], None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, handshake: asyncio.Task[None], place: str) -> bool:
+        """Count one more, and cut another one where that is too many; whether one was cut.
+
+        Args:
+            place: what shares a limit; empty: only that of all.
+        """
+        self._places[handshake] = place
+        of_place = self._by_place.setdefault(place, {}) if place else {}
+        of_place[handshake] = None
+        if len(of_place) > self._limits.most_by_address:
+            self._cut(next(iter(of_place)))
+        elif len(self._places) > self._limits.most:
+            self._cut(next(iter(self._places)))
+        else:
+            return False
+        return True
+
+    def remove(self, handshake: asyncio.Task[None]) -> None:
+        """It is over. Safe to call twice."""
+        place = self._places.pop(handshake, "")
+        of_place = self._by_place.get(place)
+        if of_place is not None:
+            of_place.pop(handshake, None)
+            if not of_place:
+                del self._by_place[place]
+
+    def cut_all(self) -> list[asyncio.Task[None]]:
+        """All of them, cut."""
+        every = list(self._places)
+        for handshake in every:
+            self._cut(handshake)
+        return every
+
+    def _cut(self, handshake: asyncio.Task[None]) -> None:
+        handshake.cancel()
+        self.remove(handshake)
+
+
+class TlsListener:
+    """Accepts connections, and hands on those whose handshake is finished.
+
+    Args:
+        listening: bound, never blocking; stays its owner's.
+        make: a protocol for a connection.
+        tls: the context.
+        limits: of handshakes.
+
+    Process: the event loop only.
+    """
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        make: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext,
+        limits: HandshakeLimits,
+    ) -> None:
+        self._listening = listening
+        self._make = make
+        self._tls = tls
+        self._limits = limits
+        self._unfinished = UnfinishedHandshakes(limits)
+        self._accepting: asyncio.Task[None] | None = None
+        self._cut = 0
+        self._said_at: float | None = None
+
+    @property
+    def unfinished(self) -> int:
+        """How many handshakes go on."""
+        return len(self._unfinished)
+
+    def start(self, backlog: int) -> None:
+        """Listen, and accept.
+
+        Raises:
+            OSError: the address is taken.
+        """
+        self._listening.listen(backlog)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+
+    async def stop(self) -> None:
+        """Accept no more, and cut what is unfinished; connections that stand are not touched. Safe to call twice."""
+        if self._accepting is None:
+            return
+        self._accepting.cancel()
+        await asyncio.gather(self._accepting, *self._unfinished.cut_all(), return_exceptions=True)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listening)
+            except ConnectionError:
+                continue  # it went before we came
+            except OSError as error:
+                _log.error("No connection can be accepted for %g s: %s.", ACCEPT_PAUSE_S, error.strerror or error)
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
+            self._begin(connection, place_of(address[0]) if isinstance(address, tuple) else "")
+            await asyncio.sleep(0)  # so that a full backlog holds nobody up
+
+    def _begin(self, connection: socket.socket, place: str) -> None:
+        handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection))
+
+        def over(task: asyncio.Task[None]) -> None:
+            self._unfinished.remove(task)
+            if task.cancelled():
+                connection.close()  # its transport, where it has one by now, has ended
+
+        handshake.add_done_callback(over)
+        if self._unfinished.add(handshake, place):
+            self._note_cut()
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._make,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._limits.timeout_s,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+            )
+        except OSError as error:  # a client that is none, went, or took too long
+            _log.debug("A TLS handshake failed: %s.", _reason(error))
+        except Exception:  # noqa: BLE001 - one connection's trouble is no other's
+            _log.exception("A TLS handshake failed unexpectedly.")
+
+    def _note_cut(self) -> None:
+        """Say so, and not for each: whoever pushes must not fill the disk."""
+        self._cut += 1
+        now = asyncio.get_running_loop().time()
+        if self._said_at is not None and now - self._said_at < _WORD_INTERVAL_S:
+            return
+        self._said_at = now
+        _log.warning(
+            "Unfinished TLS handshakes are cut (%d since this was last said): more than %d at a time, or %d from one "
+            "address (gate.tls.max_handshakes, max_handshakes_by_address). Somebody opens connections and sends nothing.",
+            self._cut, self._limits.most, self._limits.most_by_address,
+        )  # fmt: skip
+        self._cut = 0
+
+
+def _reason(error: OSError) -> Any:
+    return getattr(error, "reason", None) or error.strerror or error
