@@ -197,7 +197,7 @@ class TlsListener:
         self._said_at = now
         _log.warning(
             "Unfinished TLS handshakes are cut (%d since this was last said): more than %d at a time, or %d from one "
-            "address (gate.tls.max_handshakes, max_handshakes_by_address). Somebody opens connections and sends nothing.",
+            "address (gate.tls.max_handshakes, max_handshakes_by_address). Somebody opens connections and is silent.",
             self._cut, self._limits.most, self._limits.most_by_address,
         )  # fmt: skip
         self._cut = 0
