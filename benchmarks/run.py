@@ -132,6 +132,7 @@ def _contenders(wanted: str, *, is_quick: bool):
 
     everyone = (
         TorchgateServe(),
+        TorchgateServe(is_apart=True),
         FastApiUvicorn(),
         LitServeApi("", batches=False, timeout_s=0.0),
         LitServeApi(" batch", batches=True, timeout_s=0.0),

@@ -1,4 +1,4 @@
-"""Torchgate as a user runs it: `torchgate serve` on a project folder, identity, policy, quotas and audit on.
+"""Torchgate as a user runs it: `torchgate serve`, or a gate and its pool apart, with identity, policy, quotas and audit.
 
 Every request carries an API key, is decided by a grant, counted in a quota that it never reaches, and leaves an audit
 event at the default durability. The settings file says nothing about speed but what is set for the others too: one
@@ -23,12 +23,17 @@ HERE = Path(__file__).resolve().parent.parent
 
 
 class TorchgateServe:
-    """Torchgate."""
+    """Torchgate.
 
-    name = "Torchgate"
-    about = "`torchgate serve`, API key, grant, quota and audit on; Open Inference Protocol V2, JSON or binary"
+    Args:
+        is_apart: `torchgate gate` and `torchgate pool` on the same project, instead of `torchgate serve`.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_apart: bool = False) -> None:
+        self.name = "gate + pool" if is_apart else "Torchgate"
+        commands = "`torchgate gate` and `torchgate pool`" if is_apart else "`torchgate serve`"
+        self.about = f"{commands}, API key, grant, quota and audit on; Open Inference Protocol V2, JSON or binary"
+        self._command = (str(HERE / "systems" / "gate_and_pool.py"),) if is_apart else ("-m", "torchgate", "serve")
         self._key = ""
 
     def declines(self, cell: Cell) -> str:
@@ -49,7 +54,7 @@ class TorchgateServe:
         )
         shutil.copyfile(HERE / "models.py", version / "models.py")
         _write(version / "model.py", _MODEL_CLASS.format(model=model.name))
-        return Launch((str(place.python), "-m", "torchgate", "serve", str(project)))
+        return Launch((str(place.python), *self._command, str(project)))
 
     def question(self, workload: Workload, row: numpy.ndarray) -> Question:
         facts = workload.model
