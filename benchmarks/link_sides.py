@@ -30,7 +30,6 @@ from torchgate.engine.section_memory import SectionMemory
 from torchgate.engine.settings import EngineSettings, ModelsSettings
 from torchgate.engine_composition import operating_system
 
-_WARM_UP_S, _ROUND_S = 0.2, 0.5
 _SECTION_BYTES = 16 << 20
 _BODY_BYTES = 130
 _ROW = (1).to_bytes(8, "little")
@@ -102,15 +101,15 @@ def _scheduler(folder: Path, accounts: Sequence[str]) -> Scheduler:
     return Scheduler(catalog, EchoAtOnce(operating_system()[1], accounts), settings, digest=lambda _: "sha256:0")
 
 
-async def _measure(engine: Engine, callers: Sequence[int], cpu_s: Callable[[], float]) -> dict[str, float]:
-    figures = {}
-    for number in callers:
-        await _load(engine, number, _WARM_UP_S)
+async def _obey(engine: Engine, cpu_s: Callable[[], float]) -> None:
+    """Be told by a line how many callers ask for how long; say by a line what an answer took."""
+    print(_OPEN, flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        callers, seconds = line.split()
         cpu_before_s, before = cpu_s(), time.perf_counter()
-        answers = await _load(engine, number, _ROUND_S)
-        figures[f"wall c={number}"] = (time.perf_counter() - before) / answers * 1e6
-        figures[f"cpu c={number}"] = (cpu_s() - cpu_before_s) / answers * 1e6
-    return figures
+        answers = await _load(engine, int(callers), float(seconds))
+        wall_s, used_s = time.perf_counter() - before, cpu_s() - cpu_before_s
+        print(json.dumps({"wall": wall_s / answers * 1e6, "cpu": used_s / answers * 1e6}), flush=True)
 
 
 async def _load(engine: Engine, callers: int, seconds: float) -> int:
@@ -140,17 +139,16 @@ async def _caller(engine: Engine, key: str, ends_at: float) -> int:
     return answers
 
 
-async def _in_one(folder: Path, callers: Sequence[int]) -> dict[str, float]:
+async def _in_one(folder: Path) -> None:
     engine = _scheduler(folder, ())
     await engine.start()
     while not engine.is_warm:  # noqa: ASYNC110 - nothing tells, and nothing is measured yet
         await asyncio.sleep(0.005)
-    figures = await _measure(engine, callers, time.process_time)
+    await _obey(engine, time.process_time)
     await engine.stop(1.0)
-    return figures
 
 
-async def _behind_pipe(folder: Path, callers: Sequence[int]) -> dict[str, float]:
+async def _behind_pipe(folder: Path) -> None:
     pipes = local_pipes()
     engine = RemoteEngine(
         lambda link: pipes.connect(PipeAddress(folder, "pool"), link, owner=pipes.own_account), program="benchmark"
@@ -160,20 +158,22 @@ async def _behind_pipe(folder: Path, callers: Sequence[int]) -> dict[str, float]
         if pool.stdin is None or pool.stdout is None:
             raise SystemExit("The pool has no pipes.")
         pool.stdout.readline()  # it listens
-        there = psutil.Process(pool.pid)
-
-        def cpu_s() -> float:
-            times = there.cpu_times()
-            return time.process_time() + times.user + times.system
-
         engine.start()
         await engine.wait_attached(30.0)
         while not engine.is_warm:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.005)
-        figures = await _measure(engine, callers, cpu_s)
+        await _obey(engine, lambda: time.process_time() + _cpu_s(pool.pid))
         await engine.stop()
         pool.stdin.close()  # it ends
-    return figures
+
+
+def _cpu_s(pid: int) -> float:
+    """That a process has used: to the nanosecond where the system says so, else by its clock's ticks."""
+    exact = Path(f"/proc/{pid}/schedstat")
+    if exact.exists():
+        return int(exact.read_text(encoding="ascii").split()[0]) / 1e9
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 async def _pool(folder: Path) -> None:
@@ -193,13 +193,10 @@ async def _pool(folder: Path) -> None:
 
 
 def main() -> int:
-    """`engine`, `pipe` or `pool`, a project's folder, and how many callers ask at once."""
-    role, folder, callers = sys.argv[1], Path(sys.argv[2]), [int(one) for one in sys.argv[3:]]
+    """`engine`, `pipe` or `pool`, and a folder for the pipe whose `models` has the one that is asked."""
+    role, folder = sys.argv[1], Path(sys.argv[2])
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        if role == "pool":
-            runner.run(_pool(folder))
-        else:
-            print(json.dumps(runner.run((_in_one if role == "engine" else _behind_pipe)(folder, callers))))
+        runner.run({"engine": _in_one, "pipe": _behind_pipe, "pool": _pool}[role](folder))
     return 0
 
 

@@ -51,7 +51,7 @@ class PosixPeerChannel:
         self._peer = peer
         self._receiver: ChannelReceiver | None = None
         self._on_end = on_end
-        self._unsent: deque[memoryview] = deque()
+        self._unsent: deque[bytes | memoryview] = deque()
         self._unsent_bytes = 0
         self._unsent_descriptors: list[int] = []
         self._arrived: dict[str, int] = {}
@@ -83,7 +83,7 @@ class PosixPeerChannel:
         """Send without waiting; what is written in one turn of the loop leaves together at its end."""
         if self._is_closed or not data:
             return
-        self._unsent.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
+        self._unsent.append(data if isinstance(data, bytes) else bytes(data))
         self._unsent_bytes += len(data)
         if not self._is_flushing:
             self._is_flushing = True
@@ -147,7 +147,7 @@ class PosixPeerChannel:
         self._unsent_bytes -= sent
         while sent:
             if sent < len(unsent[0]):
-                unsent[0] = unsent[0][sent:]
+                unsent[0] = memoryview(unsent[0])[sent:]
                 return
             sent -= len(unsent.popleft())
 

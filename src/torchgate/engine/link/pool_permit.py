@@ -77,7 +77,10 @@ class PoolPermit:
     Process: the event loop only.
     """
 
-    __slots__ = ("_admit", "_inputs", "_outputs", "_permit", "_reserved", "_session", "_task", "_view", "is_released")
+    __slots__ = (
+        "_admit", "_inputs", "_is_asked", "_outputs", "_permit", "_reserved", "_session", "_task", "_view",
+        "is_released",
+    )  # fmt: skip
 
     def __init__(self, session: HoldsPermits, admit: Admit) -> None:
         self._session = session
@@ -88,6 +91,8 @@ class PoolPermit:
         self._inputs: SectionPiece | None = None
         self._outputs: SectionPiece | None = None
         self.is_released = False
+        self._is_asked = False
+        """Whether the gate waits for an answer: its next word may be here before the end of the task that gave it."""
         self._task: asyncio.Task[None] | None = None
         self._begin(self._enter)
 
@@ -123,13 +128,14 @@ class PoolPermit:
             self._task.cancel()
 
     def _held(self) -> Permit:
-        if self._task is not None:
+        if self._is_asked:
             raise LinkBroken("two things asked of one permit at once")
         if self._permit is None:
             raise LinkBroken("a permit that was refused")
         return self._permit
 
     def _begin(self, work: Callable[[], Awaitable[FromPool]]) -> None:
+        self._is_asked = True
         self._task = asyncio.get_running_loop().create_task(self._answer(work))
         self._task.add_done_callback(self._ended)
 
@@ -145,13 +151,17 @@ class PoolPermit:
             _log.exception("A request of a gate failed unexpectedly.")
             self._refuse(unexpected_failure(error))
         else:
+            self._is_asked = False
             session.send(answer)
 
     def _refuse(self, failure: Failure) -> None:
+        self._is_asked = False
         self._session.refused()
         self._session.send(Failed(self._admit.permit, failure))
 
-    def _ended(self, _: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._task is not task:
+            return  # the next has begun
         self._task = None
         if self.is_released:
             self._give_back()
