@@ -154,7 +154,7 @@ async def _behind_pipe(folder: Path) -> None:
         lambda link: pipes.connect(PipeAddress(folder, "pool"), link, owner=pipes.own_account), program="benchmark"
     )
     line = [sys.executable, __file__, "pool", str(folder)]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pool:
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pool:  # noqa: ASYNC220 - once
         if pool.stdin is None or pool.stdout is None:
             raise SystemExit("The pool has no pipes.")
         pool.stdout.readline()  # it listens

@@ -82,7 +82,9 @@ def render(results: Results, heading: str) -> str:
         ),
         _table((OURS, APART, *PEERS, *BOUNDS), results, _rate_text),
         "### Time of an answer, p50 / p99 in ms\n\nClosed loop: a slower server is asked less often.",
-        _table((OURS, APART, *PEERS), results, lambda _, __, rows: f"{_of(rows, 'p50_ms'):.2f} / {_of(rows, 'p99_ms'):.2f}"),
+        _table(
+            (OURS, APART, *PEERS), results, lambda _, __, rows: f"{_of(rows, 'p50_ms'):.2f} / {_of(rows, 'p99_ms'):.2f}"
+        ),
         "### CPU per answer in µs, all processes of the contender",
         _table((OURS, APART, *PEERS, *BOUNDS), results, lambda _, __, rows: f"{_of(rows, 'cpu_us'):,.0f}"),
         "### Start and memory",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 
+_LOOK_S = 0.5
 _LEAVE_S = 2.0
 """For each to end by itself; whoever started us ends what is left."""
 
@@ -13,16 +15,12 @@ _LEAVE_S = 2.0
 def main() -> int:
     """Start both, and end with whichever ends first."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the gate hears of it first, and the pool after it
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
     try:
-        for command in ("pool", "gate"):
-            started.append(subprocess.Popen([sys.executable, "-m", "torchgate", command, sys.argv[1]]))
-        pool, gate = started
+        pool = _start("pool", started)
+        gate = _start("gate", started)
         while pool.poll() is None and gate.poll() is None:
-            try:
-                gate.wait(timeout=1.0)
-            except subprocess.TimeoutExpired:
-                continue
+            time.sleep(_LOOK_S)
         return 1
     finally:
         for process in reversed(started):
@@ -31,6 +29,12 @@ def main() -> int:
                 process.wait(timeout=_LEAVE_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _start(command: str, started: list[subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-m", "torchgate", command, sys.argv[1]])
+    started.append(process)
+    return process
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Torchgate as a user runs it: `torchgate serve`, or a gate and its pool apart, with identity, policy, quotas and audit.
+"""Torchgate as a user runs it: `torchgate serve`, or gate and pool apart; identity, policy, quotas and audit are on.
 
 Every request carries an API key, is decided by a grant, counted in a quota that it never reaches, and leaves an audit
 event at the default durability. The settings file says nothing about speed but what is set for the others too: one

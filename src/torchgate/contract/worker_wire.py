@@ -257,15 +257,22 @@ class Frames:
             WireError: a frame announces more than MAX_FRAME_BYTES.
         """
         pending = self._pending
-        pending += data
+        if pending:
+            pending += data
+            whole: bytes | bytearray = pending
+        else:
+            whole = data  # as a rule frames come whole
         start = 0
-        while len(pending) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(pending, start)
+        while len(whole) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(whole, start)
             if length > MAX_FRAME_BYTES:
                 raise WireError(f"a frame of {length} bytes; at most {MAX_FRAME_BYTES}")
             end = start + _LENGTH.size + length
-            if len(pending) < end:
+            if len(whole) < end:
                 break
-            yield bytes(pending[start + _LENGTH.size : end])
+            yield bytes(whole[start + _LENGTH.size : end])
             start = end
-        del pending[:start]
+        if whole is pending:
+            del pending[:start]
+        elif start < len(data):
+            pending += data[start:]

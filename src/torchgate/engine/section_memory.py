@@ -35,18 +35,19 @@ class SectionMemory:
     def take(self, length: int) -> SectionPiece | None:
         """A piece of exactly so many bytes; None when no free place is long enough."""
         needed = padded(length)
-        index = next((index for index, free in enumerate(self._lengths) if free >= needed), None)
-        if index is None:
-            return None
-        free = self._lengths[index]
-        offset = self._offsets[index]
-        if free == needed:
-            del self._offsets[index], self._lengths[index]
-        else:
-            self._offsets[index] = offset + needed
-            self._lengths[index] = free - needed
-        self.free_bytes -= needed
-        return SectionPiece(self, self._view, offset, length)
+        offsets, lengths = self._offsets, self._lengths
+        for index, free in enumerate(lengths):
+            if free < needed:
+                continue
+            offset = offsets[index]
+            if free == needed:
+                del offsets[index], lengths[index]
+            else:
+                offsets[index] = offset + needed
+                lengths[index] = free - needed
+            self.free_bytes -= needed
+            return SectionPiece(self, self._view, offset, length)
+        return None
 
     def give_back(self, offset: int, length: int) -> None:
         """For SectionPiece alone: the place is free from now on."""
@@ -171,4 +172,4 @@ class SectionPart:
 
 def padded(length: int) -> int:
     """Bytes that a piece of this length takes: whole cache lines, and at least one."""
-    return max(ALIGNMENT_BYTES, length + -length % ALIGNMENT_BYTES)
+    return length + -length % ALIGNMENT_BYTES or ALIGNMENT_BYTES

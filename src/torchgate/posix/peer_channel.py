@@ -26,6 +26,11 @@ _MOST_DESCRIPTORS = 64
 """In one write, and waiting at either end. Linux takes 253 in one (SCM_MAX_FD); usual is one."""
 
 _DESCRIPTOR_BYTES = array.array("i").itemsize
+if sys.platform != "win32":
+    _DESCRIPTORS_SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES)
+    # Plain numbers, for every read: to combine the enumerations of `socket` takes longer than the rest of it.
+    _CLOSE_ON_EXEC, _TRUNCATED = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
+
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred: pid, uid, gid. Source: unix(7)."""
 
@@ -164,9 +169,7 @@ class PosixPeerChannel:
         if sys.platform == "win32":
             raise NotImplementedError("torchgate.windows makes pipes on Windows")
         try:
-            data, ancillary, flags, _ = self._socket.recvmsg(
-                _READ_BYTES, socket.CMSG_SPACE(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC
-            )
+            data, ancillary, flags, _ = self._socket.recvmsg(_READ_BYTES, _DESCRIPTORS_SPACE, _CLOSE_ON_EXEC)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -174,7 +177,7 @@ class PosixPeerChannel:
         for level, kind, content in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self._keep(content)
-        if flags & socket.MSG_CTRUNC or len(self._arrived) > _MOST_DESCRIPTORS:
+        if flags & _TRUNCATED or len(self._arrived) > _MOST_DESCRIPTORS:
             data = b""  # descriptors were lost, or pile up: tokens would no longer mean what the peer means
         self._pass_on(data)
 

@@ -27,6 +27,7 @@ from torchgate.composition import local_pipes
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.local_pipes import PipeAddress
 from torchgate.contract.principal import Principal
+from torchgate.engine.link.principals import WrittenPrincipals
 from torchgate.engine.link.wire import Admit, Hello, Release, encode
 
 MODELS = Path(__file__).parents[2] / "models" / "owner"
@@ -117,7 +118,7 @@ def test_two_gates_admit_together_exactly_what_the_quota_says(halves: Halves):
 
 
 HELLO = encode(Hello(1, 1, "liar"))
-EVE = Principal("key:eve", "eve", "api_key", "key")
+EVE = WrittenPrincipals().write(Principal("key:eve", "eve", "api_key", "key"))
 LIES = {
     "garbage": b"\x05\x00\x00\x00{{{{{",
     "a frame of 4 GiB": struct.pack("<I", 0xFFFFFFFF),

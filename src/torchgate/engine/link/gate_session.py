@@ -20,6 +20,7 @@ from torchgate.engine.link.failures import failure_of, unexpected_failure
 from torchgate.engine.link.gate_memory import GateMemory
 from torchgate.engine.link.outbox import Outbox
 from torchgate.engine.link.pool_permit import PoolPermit
+from torchgate.engine.link.principals import ReadPrincipals
 from torchgate.engine.link.wire import (
     NEWEST_PROTOCOL,
     OLDEST_PROTOCOL,
@@ -131,6 +132,7 @@ class GateSession:
         self._channel = channel
         self._keeper = keeper
         self._frames = Frames()
+        self._principals = ReadPrincipals()
         self._outbox = Outbox(channel, limits.max_unsent_bytes, lambda: self.cut_off("it does not read"))
         self.memory = GateMemory(shared.sections, limits.copy_bytes, hand_over=channel.hand_over, send=self.send)
         self._permits: dict[int, PoolPermit] = {}
@@ -256,7 +258,7 @@ class GateSession:
         if len(self._permits) >= self._shared.limits.max_permits:
             raise LinkBroken(f"more than {self._shared.limits.max_permits} permits")
         self._newest_permit = admit.permit
-        self._permits[admit.permit] = PoolPermit(self, admit)
+        self._permits[admit.permit] = PoolPermit(self, admit, self._principals.read(admit.principal))
 
     def _ask(self, ask: Ask) -> None:
         method = self._shared.methods.get(ask.method)

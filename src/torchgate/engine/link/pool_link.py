@@ -46,6 +46,7 @@ _MAX_UNSENT_BYTES = 64 << 20
 """For a pool that does not read: it is as good as gone."""
 
 PermitAnswer = Admitted | Reserved | Done
+_PERMIT_ANSWERS = (Admitted, Reserved, Done)
 
 
 class WatchesLink(Protocol):
@@ -229,7 +230,7 @@ class PoolLink:
         self._max_permits = answer.max_permits
 
     def _learn(self, message: FromPool) -> None:
-        if isinstance(message, Admitted | Done | Reserved):
+        if isinstance(message, _PERMIT_ANSWERS):
             self._answered(message.permit, message)
         elif isinstance(message, Failed):
             self._answered(message.permit, error_of(message.failure))

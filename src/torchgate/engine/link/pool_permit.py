@@ -11,6 +11,7 @@ from typing import Protocol
 from torchgate.contract.clock import Clock
 from torchgate.contract.errors import BodyTooLarge, Overloaded, TorchgateError
 from torchgate.contract.inference import Engine, InferenceRequest, InferenceResponse, Permit
+from torchgate.contract.principal import Principal
 from torchgate.engine.link.failures import Failure, failure_of, unexpected_failure
 from torchgate.engine.link.gate_memory import GateMemory
 from torchgate.engine.link.placement import examine_run
@@ -73,18 +74,20 @@ class PoolPermit:
     Args:
         session: of the gate.
         admit: what began it.
+        principal: whose it is.
 
     Process: the event loop only.
     """
 
     __slots__ = (
-        "_admit", "_inputs", "_is_asked", "_outputs", "_permit", "_reserved", "_session", "_task", "_view",
-        "is_released",
+        "_admit", "_inputs", "_is_asked", "_outputs", "_permit", "_principal", "_reserved", "_session", "_task",
+        "_view", "is_released",
     )  # fmt: skip
 
-    def __init__(self, session: HoldsPermits, admit: Admit) -> None:
+    def __init__(self, session: HoldsPermits, admit: Admit, principal: Principal) -> None:
         self._session = session
         self._admit = admit
+        self._principal = principal
         self._permit: Permit | None = None
         self._reserved = -1  # bytes; less than 0: nothing was reserved
         self._view: memoryview | None = None  # where inputs are copied to, for a back end that shares no memory
@@ -168,7 +171,7 @@ class PoolPermit:
 
     async def _enter(self) -> FromPool:
         admit, session = self._admit, self._session
-        self._permit = await session.engine.admit(admit.ref, admit.principal, admit.announced_bytes)
+        self._permit = await session.engine.admit(admit.ref, self._principal, admit.announced_bytes)
         found = self._permit.description
         description = found if found.activation != admit.activation else None
         if admit.announced_bytes > MOST_EARLY_BYTES:
@@ -206,7 +209,7 @@ class PoolPermit:
             self._view[:] = self._inputs.view
         request = InferenceRequest(
             request_id=fields.request_id,
-            principal=admit.principal,
+            principal=self._principal,
             inputs=fields.inputs,
             rows=fields.rows,
             deadline_at=session.clock() + fields.remaining_s,

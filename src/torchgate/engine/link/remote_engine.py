@@ -19,6 +19,7 @@ from torchgate.contract.principal import Principal
 from torchgate.contract.quota_use import QuotaTotal, QuotaUse
 from torchgate.engine.link.calls import asked_methods
 from torchgate.engine.link.pool_link import PoolLink
+from torchgate.engine.link.principals import WrittenPrincipals, without_claims
 from torchgate.engine.link.remote_permit import RemotePermit
 from torchgate.engine.link.wire import Admit, Admitted, Catalogue
 
@@ -63,6 +64,7 @@ class RemoteEngine:
         self._program = program
         self._clock = clock
         self._methods = asked_methods()
+        self._principals = WrittenPrincipals()
         self._link: PoolLink | None = None
         self._models: dict[ModelRef, ModelDescription] = {}
         self._catalogue: Catalogue | None = None  # until a pool was reached
@@ -137,7 +139,7 @@ class RemoteEngine:
 
     async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
         """What is used of the quotas that are about a principal, through all gates together."""
-        asked = _without_claims(principal) if principal is not None else None
+        asked = without_claims(principal) if principal is not None else None
         return cast("tuple[QuotaUse, ...]", await self._ask("quota_use", asked))
 
     async def quota_totals(self) -> tuple[QuotaTotal, ...]:
@@ -164,7 +166,7 @@ class RemoteEngine:
         described = self._models.get(ref)
         if described is None:
             raise UnknownModel(f"There is no model '{ref.name}' version '{ref.version}'.")
-        asked, number = _without_claims(principal), link.enter()
+        asked, number = self._principals.write(principal), link.enter()
         try:
             answer = await link.ask_permit(number, Admit(number, ref, asked, announced_bytes, described.activation))
         except BaseException:
@@ -251,8 +253,3 @@ class RemoteEngine:
 
 def _unloaded(model: ModelDescription, reason: str) -> ModelDescription:
     return msgspec.structs.replace(model, state="unloaded", reason=reason, ready_workers=0)
-
-
-def _without_claims(principal: Principal) -> Principal:
-    """As the pool knows it: claims are the policy's affair, which is decided here."""
-    return msgspec.structs.replace(principal, claims={}) if principal.claims else principal

@@ -26,7 +26,6 @@ import msgspec
 
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.inference import ModelDescription, ParameterValue, Timing
-from torchgate.contract.principal import Principal
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.engine.link.failures import Failure
 
@@ -88,12 +87,13 @@ class Admit(msgspec.Struct, frozen=True, tag="admit", array_like=True):
     """Engine.admit, and memory for as many bytes.
 
     Args:
+        principal: a contract.principal.Principal (engine/link/principals.py).
         activation: of the loading that the gate has in mind.
     """
 
     permit: int
     ref: ModelRef
-    principal: Principal
+    principal: msgspec.Raw
     announced_bytes: int
     activation: int = 0
 

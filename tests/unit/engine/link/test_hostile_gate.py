@@ -19,6 +19,7 @@ from torchgate.contract.decision import ModelRef
 from torchgate.contract.tensors import PlacedTensor
 from torchgate.contract.worker_wire import Frames
 from torchgate.engine.link.gate_session import LinkLimits
+from torchgate.engine.link.principals import WrittenPrincipals
 from torchgate.engine.link.wire import (
     Admit,
     Ask,
@@ -64,7 +65,7 @@ class Liar:
 
 
 def admit(permit: int = 1, announced: int = 8, ref: ModelRef = OWNER) -> Admit:
-    return Admit(permit, ref, person("eve"), announced)
+    return Admit(permit, ref, WrittenPrincipals().write(person("eve")), announced)
 
 
 def run(permit: int = 1, placed: PlacedTensor | None = None, **changes: object) -> Run:
@@ -109,6 +110,7 @@ LIES: list[tuple[str, list[FromGate], str]] = [
     ("a run after its release", [admit(1), Release(1), run(1)], "permit 1, which it does not hold"),
     ("a run before its permit came", [admit(1), run(1)], "two things asked of one permit at once"),
     ("more permits than it may hold", [admit(number) for number in range(1, 6)], "more than 4 permits"),
+    ("a permit for nobody", [Admit(1, OWNER, msgspec.Raw(b"\x80"), 8)], "are no principal"),
     ("less than no bytes", [admit(1, -1)], "permit 1 of -1 bytes"),
     ("a method that the engine has not", [Ask(1, "__class__", msgspec.Raw(b"\x90"))], "'__class__'"),
     ("the door by another way", [Ask(1, "admit", msgspec.Raw(b"\x90"))], "'admit'"),

@@ -14,6 +14,7 @@ from torchgate.contract.principal import Principal
 from torchgate.contract.worker_limits import Enforcement
 from torchgate.contract.worker_wire import Frames
 from torchgate.engine.link import wire
+from torchgate.engine.link.principals import ReadPrincipals, WrittenPrincipals
 from torchgate.engine.link.wire import (
     Admit,
     Catalogue,
@@ -77,8 +78,10 @@ def test_a_principal_arrives_whole():
         "entra|x|y", "Zoë", "bearer", "entra", marks=frozenset({"a", "b"}), denial_marks=frozenset({"c"}),
         groups_known=False, roles=frozenset({"r"}), denied_roles=frozenset({"d"}), credential_id="jti", expires_at=1.5,
     )  # fmt: skip
-    message = Admit(1, ModelRef("m", "1"), principal, 5)
-    assert decode_from_gate(body(encode(message))) == message
+    frame = body(encode(Admit(1, ModelRef("m", "1"), WrittenPrincipals().write(principal), 5)))
+    message = decode_from_gate(frame)
+    assert isinstance(message, Admit)
+    assert ReadPrincipals().read(message.principal) == principal
 
 
 @pytest.mark.parametrize(
