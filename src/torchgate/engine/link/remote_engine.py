@@ -139,8 +139,7 @@ class RemoteEngine:
 
     async def quota_use(self, principal: Principal | None) -> tuple[QuotaUse, ...]:
         """What is used of the quotas that are about a principal, through all gates together."""
-        asked = without_claims(principal) if principal is not None else None
-        return cast("tuple[QuotaUse, ...]", await self._ask("quota_use", asked))
+        return cast("tuple[QuotaUse, ...]", await self._ask("quota_use", principal and without_claims(principal)))
 
     async def quota_totals(self) -> tuple[QuotaTotal, ...]:
         """Each limit of each quota, over all holders and gates."""
