@@ -10,8 +10,10 @@ from pathlib import Path, PureWindowsPath
 import msgspec
 
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.contract.bounded_files import read_bounded
 from torchgate.contract.findings import Finding
 from torchgate.contract.programs import Programs
+from torchgate.contract.whole_files import write_whole
 from torchgate.iis.config_schema import Sections, read_schemas
 from torchgate.iis.conversion import read_wfastcgi
 from torchgate.iis.facts import ServerFacts
@@ -21,7 +23,7 @@ from torchgate.iis.lint import lint
 from torchgate.iis.lint_question import Site
 from torchgate.iis.plan import HANDLER, Plan, plan_mistakes
 from torchgate.iis.web_config import web_config
-from torchgate.iis.xml_document import Element, XmlMistake, read_xml
+from torchgate.iis.xml_document import MAX_BYTES, Element, XmlMistake, read_xml
 from torchgate.terminal import fail, note, say
 
 WEB_CONFIG = "web.config"
@@ -47,7 +49,7 @@ def render(parsed: argparse.Namespace) -> int:
             )
         out.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8", newline="\r\n")
+            write_whole(out / name, text.replace("\n", "\r\n").encode("utf-8"))
             say(f"wrote {out / name}")
     except OSError as error:
         return fail(f"{out} can't be written: {error.strerror or error}.")
@@ -246,7 +248,7 @@ def _appcmd(parsed: argparse.Namespace) -> str:
 
 
 def _is_foreign(file: Path) -> bool:
-    return os.path.lexists(file) and b"Written by `torchgate iis render`" not in file.read_bytes()
+    return os.path.lexists(file) and b"Written by `torchgate iis render`" not in read_bounded(file, MAX_BYTES)
 
 
 def _configuration(parsed: argparse.Namespace) -> Configuration | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from torchgate.config import Configuration, TorchgateSettings
+from torchgate.contract.whole_files import write_whole
 from torchgate.engine.catalog import Catalog, read_catalog
 from torchgate.engine.digest import DigestRefused, folder_digest
 from torchgate.engine.pin.compare import Mismatch, mismatches, model_mismatch, release_numbers
@@ -130,13 +130,9 @@ def _write(file: Path, configuration: Configuration, settings: TorchgateSettings
 
 def _replace(file: Path, text: str) -> None:
     """Put a text in a file's place, whole or not at all."""
-    draft = file.with_suffix(".draft")
     try:
-        draft.write_bytes(text.encode("utf-8"))
-        draft.replace(file)
+        write_whole(file, text.encode("utf-8"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         raise CannotPin(f"{file} can't be written: {error.strerror or error}. Nothing was written.") from None
 
 

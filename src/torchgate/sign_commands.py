@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import Catalog, CatalogEntry, read_catalog
@@ -180,7 +181,7 @@ def _private_key(file: Path) -> PrivateKey:
         others = private_files().readers(file)
         if others:
             raise CannotSign(f"{file} is a private key that others may read: {others}. Close it to others first.")
-        return read_private_key(file.read_bytes())
+        return read_private_key(read_bounded(file, MAX_KEY_BYTES))
     except OSError as error:
         raise CannotSign(f"{file} can't be read: {error.strerror or error}.") from None
     except KeyRefused as refused:

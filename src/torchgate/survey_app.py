@@ -15,10 +15,9 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from torchgate import __version__
 from torchgate.contract.gpu_driver import DriverFacts
+from torchgate.contract.os_services import WorkerEnd
 from torchgate.contract.survey import (
     AlteredFiles,
     CanaryFailed,
@@ -33,10 +32,9 @@ from torchgate.contract.survey import (
     decode_survey,
     encode_survey,
 )
-from torchgate.contract.worker_wire import Frames, WireError
 from torchgate.worker.nvml import nvidia_driver
 from torchgate.worker.wheels import altered_files, installed_wheels
-from torchgate.worker_app import EXIT_BAD_MESSAGE, open_end
+from torchgate.worker_app import do_one_order
 
 Send = Callable[[FromSurveyor], None]
 _MOST_ALTERED = 1000
@@ -45,20 +43,10 @@ _MOST_ALTERED = 1000
 
 def main() -> int:
     """Read the order, do it, answer; the exit code."""
-    sys.dont_write_bytecode = True
-    end = open_end(sys.argv[1:])
-    frames, received = Frames(), list[bytes]()
-    try:
-        while not received:
-            data = end.read()
-            if not data:
-                return 0
-            received.extend(frames.feed(data))
-        order = decode_survey(received[0])
-    except (WireError, msgspec.MsgspecError) as error:
-        sys.stderr.write(f"survey: what came is no message: {error}\n")
-        return EXIT_BAD_MESSAGE
+    return do_one_order("survey", decode_survey, _answer)
 
+
+def _answer(order: Survey, end: WorkerEnd) -> None:
     def send(message: FromSurveyor) -> None:
         end.write(encode_survey(message))
 
@@ -66,7 +54,6 @@ def main() -> int:
         survey(order, send)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
         send(SurveyFailed(f"{type(error).__name__}: {error}", traceback.format_exc()))
-    return 0
 
 
 def survey(order: Survey, send: Send) -> None:

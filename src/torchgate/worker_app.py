@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
 
 from torchgate.contract.caller_tokens import Impersonation
 from torchgate.contract.os_services import WorkerEnd
-from torchgate.contract.worker_wire import WireError
+from torchgate.contract.worker_wire import Frames, WireError
+
+Order = TypeVar("Order")
 
 EXIT_BAD_MESSAGE = 70
 """The exit code after a message that is none of ours; EX_SOFTWARE of sysexits.h."""
@@ -34,6 +40,31 @@ def main() -> int:
         return EXIT_BAD_MESSAGE
     except OSError as error:
         sys.stderr.write(f"worker: the engine is gone: {error}\n")
+    return 0
+
+
+def do_one_order(program: str, decode: Callable[[bytes], Order], obey: Callable[[Order, WorkerEnd], None]) -> int:
+    """Read the one order that this process is there for, and obey it; the exit code.
+
+    Args:
+        program: for what it says on stderr.
+        decode: of the first message that comes; nothing comes where the parent has ended.
+        obey: what it answers goes through the same end.
+    """
+    sys.dont_write_bytecode = True
+    end = open_end(sys.argv[1:])
+    frames, received = Frames(), list[bytes]()
+    try:
+        while not received:
+            data = end.read()
+            if not data:
+                return 0
+            received.extend(frames.feed(data))
+        order = decode(received[0])
+    except (WireError, msgspec.MsgspecError) as error:
+        sys.stderr.write(f"{program}: what came is no message: {error}\n")
+        return EXIT_BAD_MESSAGE
+    obey(order, end)
     return 0
 
 

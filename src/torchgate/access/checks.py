@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from torchgate.access.certificate_checks import authority_findings, authority_mistakes, member_mistake
 from torchgate.access.identity.asserted_user import PROXY_ISSUER
+from torchgate.access.identity.download import MAX_DOCUMENT_BYTES
 from torchgate.access.identity.published_keys import KeysUnreadable, read_key_set
 from torchgate.access.issuers import issuer_checks
 from torchgate.access.key_checks import key_file_findings, key_findings, known_key_ids
@@ -18,6 +19,7 @@ from torchgate.access.policy_checks import policy_findings
 from torchgate.access.policy_settings import RuleSettings
 from torchgate.access.settings import AccessSettings
 from torchgate.access.windows_checks import uses_windows, windows_findings
+from torchgate.contract.bounded_files import read_bounded
 from torchgate.contract.findings import Finding
 from torchgate.contract.settings_file import nearest
 from torchgate.contract.windows_tokens import WindowsAccounts
@@ -159,7 +161,8 @@ def _key_files(settings: AccessSettings) -> Iterator[Finding]:
         if issuer.jwks_file is None:
             continue
         try:
-            read_key_set((settings.folder / issuer.jwks_file).read_bytes(), issuer.name, issuer.algorithms)
+            document = read_bounded(settings.folder / issuer.jwks_file, MAX_DOCUMENT_BYTES)
+            read_key_set(document, issuer.name, issuer.algorithms)
         except OSError as error:
             reason = f"the file {issuer.jwks_file} can't be read: {error.strerror}"
         except KeysUnreadable as error:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from torchgate.contract.audit_event import LifecycleEvent
+from torchgate.contract.bounded_files import read_bounded
 
 MAX_BYTES = 4 << 20
 """Of one file; keys and certificates need far less."""
@@ -115,8 +116,7 @@ class FileWatch:
 def _digest_of(path: Path) -> bytes | None:
     """Of the content; None where there is no file, and a word where it can't be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.sha256(file.read(MAX_BYTES)).digest()
+        return hashlib.sha256(read_bounded(path, MAX_BYTES)).digest()
     except FileNotFoundError:
         return None
     except OSError:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from pathlib import Path
 
+MAX_KEY_BYTES = 1 << 20
+"""Of a file with keys or certificates, a long chain of them included."""
 
-class FileRefused(ValueError):
-    """Why a file was not read whole; the text says seen and allowed."""
+
+class FileRefused(OSError):
+    """Why a file was not read whole, in the system's way of saying it: `strerror` says seen and allowed."""
+
+    def __init__(self, why: str, path: Path) -> None:
+        super().__init__(errno.EINVAL, why, str(path))
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 def read_bounded(path: Path, max_bytes: int) -> bytes:
@@ -25,9 +35,11 @@ def read_bounded(path: Path, max_bytes: int) -> bytes:
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise FileRefused(f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe or a device'}, and no file")
+        raise FileRefused(
+            f"it is {'a folder' if stat.S_ISDIR(status.st_mode) else 'a pipe or a device'}, and no file", path
+        )
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
-        raise FileRefused(f"it has {max(status.st_size, len(content)):,} bytes, and may have {max_bytes:,}")
+        raise FileRefused(f"it has {max(status.st_size, len(content)):,} bytes, and may have {max_bytes:,}", path)
     return content

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 from torchgate import __version__
+from torchgate.contract.whole_files import write_whole
 from torchgate.doctor.checks import CHECKS
 from torchgate.doctor.examine import examine
 from torchgate.doctor.report import human_lines, json_text, report_of, verdict_line
@@ -41,7 +43,7 @@ def doctor(parsed: argparse.Namespace) -> int:
         try:
             if not _may_be_replaced(parsed.out):
                 return fail(f"{parsed.out} is there already, and is no report of doctor. Name another file by --out.")
-            parsed.out.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+            write_whole(parsed.out, f"{text}\n".encode("utf-8", "backslashreplace"))
         except OSError as error:
             return fail(f"{parsed.out} can't be written: {error.strerror or error}.")
         say(f"wrote {parsed.out}: {verdict_line(report)}")
@@ -50,7 +52,9 @@ def doctor(parsed: argparse.Namespace) -> int:
 
 def _may_be_replaced(file: Path) -> bool:
     """Whether there is nothing, or an earlier report: a wrong name must not cost anybody their settings."""
-    if not file.is_file():
+    if not os.path.lexists(file):
         return True
+    if not file.is_file():  # a pipe would wait for a reader
+        return False
     with file.open("rb") as opened:
         return opened.read(64).lstrip().startswith((b"torchgate ", b'{\n  "version"', b'{\r\n  "version"'))

@@ -11,6 +11,7 @@ import msgspec
 import numpy
 
 from torchgate.contract.back_end import Artifact, BackEnd, Batch, BatchItem, BatchLost, ItemAnswer
+from torchgate.contract.bounded_files import read_bounded
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.errors import TorchgateError
 from torchgate.contract.inference import InferenceRequest
@@ -18,6 +19,7 @@ from torchgate.contract.principal import Principal
 from torchgate.contract.tensors import PlacedTensor, TensorSpec, element_count
 
 GOLDEN_FILE = "golden.json"
+MAX_GOLDEN_BYTES = 256 << 20
 
 _ALIGNMENT_BYTES = 64
 _PRINCIPAL = Principal("torchgate", "golden input", "api_key", "torchgate")
@@ -63,7 +65,7 @@ def read_golden(folder: Path) -> Golden | None:
         GoldenMistake: it can't be read.
     """
     try:
-        content = (folder / GOLDEN_FILE).read_bytes()
+        content = read_bounded(folder / GOLDEN_FILE, MAX_GOLDEN_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from torchgate.contract.bounded_files import FileRefused, read_bounded
 from torchgate.contract.decision import ModelRef
 from torchgate.engine.digest import FileDigest
 
@@ -113,12 +114,11 @@ def read_envelope(folder: Path) -> Envelope:
     """
     path = folder / SIGNATURE_FILE
     try:
-        with path.open("rb") as file:
-            data = file.read(LONGEST_SIGNATURE_BYTES + 1)
+        data = read_bounded(path, LONGEST_SIGNATURE_BYTES)
     except FileNotFoundError:
         raise NoSignature(f"is not signed: it has no {SIGNATURE_FILE}") from None
-    if len(data) > LONGEST_SIGNATURE_BYTES:
-        raise NoSignature(f"has a {SIGNATURE_FILE} of more than {LONGEST_SIGNATURE_BYTES} bytes, which {_FORM}")
+    except FileRefused as refused:
+        raise NoSignature(f"has a {SIGNATURE_FILE} that can't be read ({refused}), which {_FORM}") from None
     return _envelope(data)
 
 

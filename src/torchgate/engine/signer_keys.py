@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
+
 PublicKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 
@@ -43,7 +45,7 @@ def read_public_key(reference: str, folder: Path) -> PublicKey:
         raise KeyRefused("must be 'ed25519:BASE64' or 'file:PATH' of a PEM")
     path = folder / reference.removeprefix(_FILE)
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        key = serialization.load_pem_public_key(read_bounded(path, MAX_KEY_BYTES))
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise KeyRefused(f"leads to {path}, which can't be read as a public key ({error})") from None
     if isinstance(key, Ed25519PublicKey) or (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from torchgate.contract.bounded_files import read_bounded
 from torchgate.engine.model_settings import ModelSettings
 
+_MAX_SOURCE_BYTES = 8 << 20
 _ENDINGS = {"export": (".pt2",), "torchscript": (".pt", ".ts"), "aoti": (".pt2",)}
 _REFUSED = (".pkl", ".pickle", ".joblib", ".bin", ".ckpt", ".pth")
 
@@ -64,7 +66,9 @@ def _class_entry(names: list[str], folder: Path) -> str:
     if "model.py" not in names:
         raise FormatUnknown(f'{folder} holds no model.py. Write it, or name the class: entry = "file.py:Class".')
     try:
-        tree = ast.parse((folder / "model.py").read_bytes())
+        tree = ast.parse(read_bounded(folder / "model.py", _MAX_SOURCE_BYTES))
+    except OSError as error:
+        raise FormatUnknown(f"{folder / 'model.py'} can't be read: {error.strerror or error}.") from None
     except (MemoryError, RecursionError):  # the parser's words for too many of its own calls
         raise FormatUnknown(f"{folder / 'model.py'} is not Python: it is nested too deeply.") from None
     except (SyntaxError, ValueError) as error:

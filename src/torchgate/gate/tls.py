@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.gate.tls_key import TlsKey, TlsUnusable
 from torchgate.gate.tls_settings import TlsSettings
 
@@ -73,7 +74,7 @@ def files_of(settings: TlsSettings) -> list[Path]:
 
 def _load_pair(context: ssl.SSLContext, certificate: Path, key: TlsKey) -> None:
     try:
-        certificate.open("rb").close()
+        read_bounded(certificate, MAX_KEY_BYTES)
     except OSError as error:
         raise TlsUnusable(f"{certificate} can't be read: {error.strerror or error}.") from None
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.contract.findings import Finding
 from torchgate.contract.os_services import PrivateFiles
 from torchgate.gate.settings import GateSettings
@@ -53,7 +54,7 @@ def tls_findings(settings: GateSettings, private_files: PrivateFiles) -> Iterato
 
 def _leaf(path: Path) -> x509.Certificate | str:
     try:
-        return x509.load_pem_x509_certificates(path.read_bytes())[0]
+        return x509.load_pem_x509_certificates(read_bounded(path, MAX_KEY_BYTES))[0]
     except OSError as error:
         return f"{path} can't be read: {error.strerror or error}."
     except ValueError:

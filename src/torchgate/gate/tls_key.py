@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.contract.os_services import PrivateFiles
 
 
@@ -45,7 +46,7 @@ def key_from_file(path: Path, password: bytes | None, private_files: PrivateFile
         TlsUnusable: it can't be read, or others may read it.
     """
     try:
-        path.open("rb").close()
+        read_bounded(path, MAX_KEY_BYTES)
         readers = private_files.readers(path)
     except OSError as error:
         raise TlsUnusable(f"{path} can't be read: {error.strerror or error}.") from None

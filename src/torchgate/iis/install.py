@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from torchgate.contract.bounded_files import read_bounded
 from torchgate.contract.programs import ProgramAnswer
 from torchgate.iis.appcmd_steps import (
     Command,
@@ -22,6 +23,7 @@ from torchgate.iis.plan import Plan
 from torchgate.iis.xml_document import Element
 
 _MAX_OUTPUT_CHARACTERS = 500
+_MAX_BYTES = 8 << 20
 
 
 class InstallFailed(Exception):
@@ -55,7 +57,7 @@ class Journal:
             InstallFailed: the file is no journal.
         """
         try:
-            entries = json.loads(self.file.read_text(encoding="utf-8"))
+            entries = json.loads(read_bounded(self.file, _MAX_BYTES))
             return [(str(one["title"]), tuple(map(str, one["undo"]))) for one in entries]
         except FileNotFoundError:
             return []

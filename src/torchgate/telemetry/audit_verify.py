@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.telemetry.chain_files import ORIGIN
 from torchgate.telemetry.chain_statements import Problem
 from torchgate.telemetry.chain_verify import ChainCheck, ChainReport, Named
@@ -103,7 +104,7 @@ def read_keys(path: Path) -> list[PublicKey]:
         OSError: it can't be read.
         NoteError: a line is no key.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_bounded(path, MAX_KEY_BYTES).decode("utf-8").splitlines()
     return [PublicKey.from_text(line) for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -123,7 +124,7 @@ def _external(
     found: dict[str, list[tuple[str, Checkpoint]]] = {}
     for path in paths:
         try:
-            content = path.read_text(encoding="utf-8")
+            content = read_bounded(path, MAX_KEY_BYTES).decode("utf-8")
         except UnicodeDecodeError:
             problems.append(Problem(str(path), 0, "it is no text"))
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.contract.os_services import PrivateFolders
 from torchgate.telemetry.checkpoint import Signer
 
@@ -39,7 +40,7 @@ def open_signer(folder: Path, private_folders: PrivateFolders, *, host: str = ""
     path = folder / KEY_FILE
     if not path.exists():
         _make_key(path)
-    key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    key = serialization.load_pem_private_key(read_bounded(path, MAX_KEY_BYTES), password=None)
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError(  # noqa: TRY004 - the file's content is wrong, not an argument's type
             f"{path} holds no Ed25519 key. Move it away, and a new one is made at the next start."

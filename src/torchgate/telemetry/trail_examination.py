@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.contract.diagnosis import Diagnosis, ok, red, skipped
 from torchgate.telemetry.audit_verify import verify
 from torchgate.telemetry.signing_key import KEY_FILE
@@ -45,7 +46,7 @@ def examine_trail(folder: Path, keys: Path) -> Iterator[Diagnosis]:
 def _key(file: Path) -> Iterator[Diagnosis]:
     """The key that signs: readable for us, and a key."""
     try:
-        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(read_bounded(file, MAX_KEY_BYTES), password=None)
     except FileNotFoundError:
         yield ok("there is no signing key yet; the first start makes one.")
         return

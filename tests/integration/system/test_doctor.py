@@ -92,7 +92,7 @@ def test_a_report_goes_into_a_file_where_nobody_watches(tmp_path: Path, capsys: 
     assert "pepper can be read" in text
     assert "hunter2" not in text
     assert text.splitlines()[-1] in capsys.readouterr().out
-    assert main(["doctor", str(tmp_path), "--area", "project", "--out", str(tmp_path)]) == 1
+    assert main(["doctor", str(tmp_path), "--area", "project", "--out", str(tmp_path / "nowhere" / "x")]) == 1
     assert "can't be written" in capsys.readouterr().err
     assert main(["doctor", str(tmp_path), "--area", "project", "--json", "--out", str(out)]) in {0, 1}, "it is replaced"
     settings = tmp_path / "torchgate.toml"
@@ -116,7 +116,7 @@ def test_settings_that_cannot_be_read_are_a_finding_whatever_is_asked_for(
 
 
 def test_an_area_that_does_not_exist_is_named_with_those_that_do(capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    assert main(["doctor", str(tmp_path), "--area", "gpu"]) == 1
+    assert main(["doctor", str(tmp_path), "--area", "gpu"]) == 2
     assert "there is no area 'gpu'; there are project, python, torch" in capsys.readouterr().err
 
 

@@ -34,3 +34,10 @@ def test_a_pipe_does_not_hang_the_reader(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileRefused, match="it is a pipe or a device, and no file"):
         read_bounded(tmp_path / "pipe", 10)
+
+
+def test_a_refusal_reads_as_the_systems_own_errors_do(tmp_path: Path):
+    """Whoever tells of a file that can't be read tells of this, too, without a word for it."""
+    with pytest.raises(OSError, match="it is a folder, and no file") as told:
+        read_bounded(tmp_path, 10)
+    assert (told.value.strerror, told.value.filename) == ("it is a folder, and no file", str(tmp_path))

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.verification import Store
 
 from torchgate.access.certificate_settings import CertificateSettings
+from torchgate.contract.bounded_files import read_bounded
 
 _MAX_CERTIFICATES = 200
 _MAX_BYTES = 4 << 20
@@ -165,10 +166,6 @@ def _made_at(each: x509.CertificateRevocationList) -> datetime:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        return read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise AuthorityUnreadable(f"{path} can't be read: {error.strerror or error}.") from None
-    if len(content) > _MAX_BYTES:
-        raise AuthorityUnreadable(f"{path} has more than {_MAX_BYTES} bytes.")
-    return content

@@ -13,6 +13,7 @@ from torchgate.access.identity.entra_issuer import read_entra_issuer
 from torchgate.access.identity.issuer_url import origin, url_mistake
 from torchgate.access.identity.published_keys import KeysUnreadable
 from torchgate.access.oidc_settings import OidcSettings
+from torchgate.contract.bounded_files import read_bounded
 
 _JSON = ("application/json",)
 _KEY_SET = ("application/json", "application/jwk-set+json")
@@ -86,13 +87,9 @@ class FileKeySource:
 
     def _read(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
-                document = file.read(MAX_DOCUMENT_BYTES + 1)
+            return read_bounded(self._path, MAX_DOCUMENT_BYTES)
         except OSError as error:
             raise KeysUnreadable(f"the file {self._path} can't be read: {error.strerror}") from error
-        if len(document) > MAX_DOCUMENT_BYTES:
-            raise KeysUnreadable(f"the file {self._path} has more than {MAX_DOCUMENT_BYTES} bytes")
-        return document
 
 
 def key_source(settings: OidcSettings, folder: Path) -> KeySource:

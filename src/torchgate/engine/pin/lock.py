@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from torchgate.contract.bounded_files import FileRefused, read_bounded
 from torchgate.contract.survey import Device, Facts, PythonFacts, TorchFacts, Wheel
 from torchgate.engine.pin.toml_text import toml_text
 
@@ -113,14 +114,13 @@ def read_lock(file: Path) -> Lock | None:
         LockRefused: there is one that can't be used.
     """
     try:
-        with file.open("rb") as reader:
-            content = reader.read(MAX_LOCK_BYTES + 1)
+        content = read_bounded(file, MAX_LOCK_BYTES)
     except FileNotFoundError:
         return None
+    except FileRefused as refused:
+        raise LockRefused(f"{file} is no lock: {refused}. {_AGAIN}") from None
     except OSError as error:
         raise LockRefused(f"{file} can't be read: {error.strerror or error}. Let this account read it.") from None
-    if len(content) > MAX_LOCK_BYTES:
-        raise LockRefused(f"{file} has more than {MAX_LOCK_BYTES} bytes and is no lock. {_AGAIN}")
     return parse_lock(content, str(file))
 
 
