@@ -19,7 +19,6 @@ from torchgate.gate.marked_paths import MarkedPaths
 from torchgate.iis.token_header_rule import blocks_client_tokens
 from torchgate.windows_here import windows_tokens
 
-_PHYSICAL_PATH = "HTTP_PLATFORM_IIS_PHYSICAL_PATH"
 _MAX_WEB_CONFIG_BYTES = 1 << 20
 
 
@@ -73,16 +72,19 @@ def front_door_checks(settings: TorchgateSettings, environment: Mapping[str, str
     """What keeps a server from starting: the same, and what only the environment that it starts in tells."""
     yield from front_door_setting_checks(settings)
     windows, declaration = settings.identity.windows, FRONT_DOORS[settings.gate.front_door]
-    blocked = client_tokens_blocked(declaration, environment) if windows.enabled else None
+    blocked = client_tokens_blocked(declaration) if windows.enabled else None
     use = WindowsUse(windows.enabled, MarkedPaths(windows.marked_paths), blocked)
     yield from door_start_checks(settings.gate, environment, use)
 
 
-def client_tokens_blocked(declaration: FrontDoorDeclaration, environment: Mapping[str, str]) -> bool | None:
-    """Whether the web.config beside us blocks clients' own token headers; None where there is no web.config."""
-    folder = Path(environment.get(_PHYSICAL_PATH) or Path.cwd())
+def client_tokens_blocked(declaration: FrontDoorDeclaration) -> bool | None:
+    """Whether the web.config beside us blocks clients' own token headers; None where there is no web.config.
+
+    The modules start their process in the application's folder. HTTP_PLATFORM_IIS_PHYSICAL_PATH does not name it: the
+    module puts the application's id there (`/LM/W3SVC/1/ROOT`; `SERVER_PROCESS::StartProcess`).
+    """
     try:
-        with (folder / "web.config").open("rb") as file:
+        with Path("web.config").open("rb") as file:
             text = file.read(_MAX_WEB_CONFIG_BYTES).decode("utf-8-sig")
     except FileNotFoundError:
         return None

@@ -34,19 +34,28 @@ def mistakes(folder: Path, text: str, environment: Mapping[str, str]) -> list[st
     return [finding.setting for finding in found if finding.severity == "error"]
 
 
-def test_windows_behind_http_platform_handler_starts_where_its_own_web_config_blocks(tmp_path: Path) -> None:
+def test_windows_behind_http_platform_handler_starts_where_its_own_web_config_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module starts it in that folder; what it calls the physical path is none."""
     site = tmp_path / "a site"
     site.mkdir()
     (site / "web.config").write_text(RULE, encoding="utf-8-sig")
-    environment = {**ENVIRONMENT, "HTTP_PLATFORM_IIS_PHYSICAL_PATH": str(site)}
+    monkeypatch.chdir(site)
+    environment = {**ENVIRONMENT, "HTTP_PLATFORM_IIS_PHYSICAL_PATH": "/LM/W3SVC/1/ROOT"}
     assert mistakes(tmp_path, WINDOWS, environment) == []
 
 
 @pytest.mark.parametrize("content", [None, b"<configuration/>", b"\xff\xfe\x00"])
-def test_and_nowhere_else(tmp_path: Path, content: bytes | None) -> None:
+def test_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
+    """A folder that the environment names is not asked: whoever may make one there would decide."""
+    named = tmp_path / "named"
+    named.mkdir()
+    (named / "web.config").write_text(RULE, encoding="utf-8-sig")
     if content is not None:
         (tmp_path / "web.config").write_bytes(content)
-    environment = {**ENVIRONMENT, "HTTP_PLATFORM_IIS_PHYSICAL_PATH": str(tmp_path)}
+    monkeypatch.chdir(tmp_path)
+    environment = {**ENVIRONMENT, "HTTP_PLATFORM_IIS_PHYSICAL_PATH": str(named)}
     assert mistakes(tmp_path, WINDOWS, environment) == ["identity.windows"]
 
 

@@ -19,7 +19,6 @@ from torchgate.iis.located import section
 from torchgate.iis.xml_document import Element, XmlMistake, read_xml
 from torchgate.iis_commands import WEB_CONFIG, facts_of
 
-_PHYSICAL_PATH = "HTTP_PLATFORM_IIS_PHYSICAL_PATH"
 _HTTP_PARAMETERS = r"SYSTEM\CurrentControlSet\Services\HTTP\Parameters"
 _HTTP_DEFAULT_BYTES = 16384
 """Of MaxFieldLength and MaxRequestBytes. Source: iis.md 6.1, KB 2020943."""
@@ -110,8 +109,7 @@ def request_heads(world: World) -> Iterator[Diagnosis]:
 
 
 def _web_config(world: World) -> Path | None:
-    named = world.environment.get(_PHYSICAL_PATH)
-    folders = ([Path(named)] if named else []) + [world.folder / "iis", world.folder]
+    folders = (world.folder / "iis", world.folder)
     return next((folder / WEB_CONFIG for folder in folders if (folder / WEB_CONFIG).is_file()), None)
 
 

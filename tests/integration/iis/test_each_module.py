@@ -204,4 +204,4 @@ def test_a_gate_that_is_killed_is_started_again_by_the_next_request(behind: Behi
     assert process.wait(15)
     assert behind.model() == model
     assert behind.pid != gate
-    assert [code for code, _ in behind.iis.worker.log if code == 1000] == [1000]
+    assert [code for code, _ in behind.iis.worker.log if code == 1030] == [1030]

@@ -57,9 +57,10 @@ def test_a_mistake_is_told_and_after_a_few_starts_the_module_waits_for_a_minute(
         assert [answer_of_a_failed_start(iis) for _ in range(2)] == ["unavailable"] * 2
         settings.write_text(right, encoding="utf-8")
         assert iis.ask("GET", LIVE).body == BY_THE_MODULE
-        said = [text for code, text in iis.worker.log if code == 1000]
+        said = [one.output() for one in iis.worker.started]
         assert len(said) == 2
         assert all("front_dor" in text and "front_door" in text for text in said), said
+        assert [code for code, _ in iis.worker.log] == [1001, 1030, 1001, 1030, 1003]
         clock.now = 61.0
         assert iis.ask("GET", LIVE).status == 200, iis.output()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.rigs.iis_module.configuration import Application, ConfigurationRefused, read_application
 from tests.rigs.iis_module.header_rules import Caller, Headers, cooked_target, request_headers
-from tests.rigs.iis_module.worker_process import expanded, known_to_arguments, process_environment
+from tests.rigs.iis_module.process_environment import expanded, known_to_arguments, process_environment
 from tests.rigs.iis_project import render, write_project
 
 CALLER = Caller("203.0.113.9", 50123)
@@ -114,6 +114,5 @@ def test_one_module_puts_its_port_into_arguments_and_the_other_does_not(
     folders: dict[str, Path], door: str, seen: str
 ) -> None:
     application = read_application(folders[door], door)
-    environment = process_environment(application, 5000, "pairing")
     name = f"%{application.variant.prefix}_PORT%"
-    assert expanded(name, known_to_arguments(application, environment)) == seen
+    assert expanded(name, known_to_arguments(application, 5000)) == seen

@@ -35,7 +35,7 @@ class Backend:
         """The answer, whose body is still to be read; its connection is kept where all of it was.
 
         Args:
-            body: chunked where no header says its length.
+            body: chunked where a header says so.
 
         Raises:
             OSError, http.client.HTTPException: the process is gone, or silent.
@@ -45,11 +45,11 @@ class Backend:
         try:
             connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
             names = {name.lower() for name, _ in headers}
-            is_chunked = "content-length" not in names and method not in {"GET", "HEAD"}
+            is_chunked = "transfer-encoding" in names
             for name, value in headers:
                 connection.putheader(name, value.encode("latin-1"))
-            if is_chunked:
-                connection.putheader("Transfer-Encoding", "chunked")
+            if method in {"POST", "PUT"} and not names & {"content-length", "transfer-encoding"}:
+                connection.putheader("Content-Length", "0")
             connection.endheaders()
             _send(connection, body, is_chunked=is_chunked)
             answer = connection.getresponse()

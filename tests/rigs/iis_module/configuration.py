@@ -53,6 +53,7 @@ class Application:
         variables: of the process, not yet expanded.
         pool_variables: of the pool, which the process inherits.
         startup_limit_s, request_timeout_s, shutdown_limit_s, rapid_fails_per_minute, start_attempts: the module's.
+        processes: how many of them share the work.
         forwards_windows_tokens: the module hands over handles.
         overlaps: a recycle starts the new process before it ends the old one.
         warm_up_paths: what Application Initialization asks, below the application.
@@ -74,6 +75,7 @@ class Application:
     shutdown_limit_s: float
     rapid_fails_per_minute: int
     start_attempts: int
+    processes: int
     forwards_windows_tokens: bool
     overlaps: bool
     warm_up_paths: tuple[str, ...]
@@ -128,6 +130,7 @@ def read_application(folder: Path, door: str | None = None) -> Application:
         shutdown_limit_s=float(section.get("shutdownTimeLimit", 10)),
         rapid_fails_per_minute=int(section.get("rapidFailsPerMinute", 10)),
         start_attempts=int(section.get("startupRetryCount", variant.start_attempts)),
+        processes=_processes(section),
         forwards_windows_tokens=_is_true(section.get("forwardWindowsAuthToken"), default=variant.has_pairing),
         overlaps=recycling is None or not _is_true(recycling.get("disallowOverlappingRotation")),
         warm_up_paths=tuple(_warm_up_paths(initialization, application)),
@@ -171,6 +174,13 @@ def _one(place: ElementTree.Element, path: str) -> ElementTree.Element:
 
 def _pairs(elements: Iterator[ElementTree.Element]) -> dict[str, str]:
     return {one.get("name", ""): one.get("value", "") for one in elements}
+
+
+def _processes(section: ElementTree.Element) -> int:
+    count = int(section.get("processesPerApplication", "1"))
+    if not 1 <= count <= 100:
+        raise ConfigurationRefused(f"processesPerApplication is {count}, and takes 1 to 100")
+    return count
 
 
 def _seconds(text: str) -> float:

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 from tests.rigs.iis_module.backend import BLOCK_BYTES
 from tests.rigs.iis_module.configuration import Access, Application
 from tests.rigs.iis_module.header_rules import Caller, Headers, answer_headers, cooked_target
-from tests.rigs.iis_module.worker_process import ModuleFailed, WorkerProcess
+from tests.rigs.iis_module.module_answers import ModuleFailed
+from tests.rigs.iis_module.worker_process import WorkerProcess
 
 CLIENT_ADDRESS = "Rig-Client-Address"
 CLIENT_CERTIFICATE = "Rig-Client-Certificate"
@@ -130,7 +131,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if self._has_begun:
                 self.close_connection = True
             else:
-                self._say(failed.code)
+                self._say(failed.code, page=failed.page)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = _serve  # noqa: N815 - http.server's names
 
@@ -199,17 +200,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _begin(self, status: int, headers: Headers, reason: str | None = None) -> None:
         self._has_begun = True
         self.send_response_only(status, reason)
+        self.send_header("Date", self.date_time_string())
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()
 
-    def _say(self, code: str, *headers: tuple[str, str]) -> None:
-        """IIS's own page."""
-        body = b"" if self.command == "HEAD" else f"IIS {code}".encode()
-        self._begin(
-            int(code.partition(".")[0]), [*headers, ("Content-Length", str(len(body))), ("Connection", "close")]
-        )
-        self.wfile.write(body)
+    def _say(self, code: str, *headers: tuple[str, str], page: bytes | None = None) -> None:
+        """IIS's own page, or one that the module has."""
+        body = f"IIS {code}".encode() if page is None else page
+        own = [("Content-Type", "text/html"), ("Content-Length", str(len(body))), ("Connection", "close")]
+        self._begin(int(code.partition(".")[0]), [*headers, *own])
+        self.wfile.write(b"" if self.command == "HEAD" else body)
         self.close_connection = True
 
 

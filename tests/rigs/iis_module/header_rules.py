@@ -12,8 +12,7 @@ from tests.rigs.iis_module.variants import PAIRING_HEADER, STRIPPED_PREFIX
 
 Headers = list[tuple[str, str]]
 
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "te", "trailer"})
-_OF_THE_ANSWER = _HOP_BY_HOP | {"date"}
+_OF_THE_ANSWER = frozenset({"connection", "transfer-encoding", "date"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def request_headers(
         handle: of the Windows token in that process; None: nothing is handed over.
     """
     variant = application.variant
-    kept = [(name, value) for name, value in received if name.lower() not in _HOP_BY_HOP]
+    kept = [(name, value) for name, value in received if name.lower() != "connection"]
     # URL Rewrite comes first, before anybody is authenticated.
     kept = [(name, "" if name.lower() in application.blanked else value) for name, value in kept]
     if variant.has_pairing:

@@ -21,7 +21,8 @@ from types import TracebackType
 
 from tests.rigs.iis_module.configuration import Application, read_application
 from tests.rigs.iis_module.front import Front, Preload
-from tests.rigs.iis_module.worker_process import Tokens, WorkerProcess
+from tests.rigs.iis_module.server_process import Tokens
+from tests.rigs.iis_module.worker_process import WorkerProcess
 
 _DRAIN_S = 90.0  # shutdownTimeLimit of a pool
 _ANSWER_S = 120.0

@@ -59,6 +59,12 @@ class PosixProcess:
         except psutil.NoSuchProcess:
             return set()
 
+    def owner_of(self, port: int) -> int | None:
+        """Which of its members listens, itself before others; None: another process does."""
+        socket = _socket_of(port)
+        holders = {pid for pid in self.members() if socket is not None and _holds(pid, socket)}
+        return self.pid if self.pid in holders else next(iter(holders), None)
+
     def interrupt(self) -> bool:
         """Send what asks a console program to end; whether it could be sent."""
         try:
@@ -92,8 +98,26 @@ class PosixProcess:
 
 def listens(port: int) -> bool:
     """Whether the system's table says that somebody listens on a port of 127.0.0.1; nothing connects to ask."""
-    sought = f" 0100007F:{port:04X} 00000000:0000 0A "
-    return sought in Path("/proc/net/tcp").read_text(encoding="ascii")
+    return _socket_of(port) is not None
+
+
+def content_of(file: Path) -> bytes:
+    """All of a file, which anybody may take away meanwhile."""
+    return file.read_bytes()
+
+
+def _socket_of(port: int) -> str | None:
+    """What the descriptor of its listener is called."""
+    table = Path("/proc/net/tcp").read_text(encoding="ascii")
+    rows = [row.split() for row in table.splitlines() if f" 0100007F:{port:04X} 00000000:0000 0A " in row]
+    return f"socket:[{rows[0][9]}]" if rows else None
+
+
+def _holds(pid: int, socket: str) -> bool:
+    try:
+        return any(str(one.readlink()) == socket for one in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
 
 
 def _kill(pid: int) -> None:

@@ -28,7 +28,7 @@ class Variant:
         prefix: of the variables that it gives to its process.
         token_header: of the Windows token's handle.
         has_pairing: sends a token of its own, takes off what clients send below MS-ASPNETCORE, appends X-Forwarded-*,
-            and ends its process by a request. Of 1.2 nothing of that is known.
+            ends its process by a request, and looks for app_offline.htm. Of 1.2 nothing of that is known.
         fills_in_port: puts the port where its arguments name the variable; otherwise the process reads its environment.
         start_attempts: per request, where web.config does not say.
         startup_limit_s: where web.config does not say.

@@ -75,6 +75,10 @@ class WindowsProcess:
         """Process ids of the job."""
         return set(win32job.QueryInformationJobObject(self._job, win32job.JobObjectBasicProcessIdList))
 
+    def owner_of(self, port: int) -> int | None:
+        """Itself."""
+        return self.pid
+
     def interrupt(self) -> bool:
         """Send Ctrl+Break to its group; whether it could be sent."""
         try:
@@ -110,6 +114,19 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.25)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def content_of(file: Path) -> bytes:
+    """All of a file, which anybody may take away meanwhile."""
+    shared = win32file.FILE_SHARE_READ | win32file.FILE_SHARE_WRITE | win32file.FILE_SHARE_DELETE
+    try:
+        handle = win32file.CreateFile(str(file), win32file.GENERIC_READ, shared, None, win32file.OPEN_EXISTING, 0, None)
+        try:
+            return bytes(win32file.ReadFile(handle, win32file.GetFileSize(handle))[1])
+        finally:
+            handle.Close()
+    except pywintypes.error as error:
+        raise OSError(str(error)) from None
 
 
 def _job() -> object:
