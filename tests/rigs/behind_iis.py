@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.rigs.iis_module.iis import Answer, Iis
 from tests.rigs.keyed_project import KeyedProject
-from tests.rigs.sleeping_model import INFER, process_of, question
+from tests.rigs.sleeping_model import INFER, SLOW_MS, begun, process_of, question
 
 JSON = {"Content-Type": "application/json"}
 
@@ -48,6 +51,30 @@ class Behind:
     def infer(self, milliseconds: int = 0, headers: Mapping[str, str] | None = None) -> Answer:
         """A run of the model."""
         return self.ask("POST", INFER, {**JSON, **(headers or {})}, question(milliseconds))
+
+    @contextmanager
+    def under_way(self, pool: Path) -> Iterator[Future[Answer]]:
+        """A slow request that the model has begun, and that is answered before the block is left.
+
+        Args:
+            pool: the folder of the project that has the model.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            with begun(pool / "pool.log"):
+                asked = thread.submit(self.infer, SLOW_MS)
+            yield asked
+
+    @contextmanager
+    def offline(self, page: bytes, name: str = "app_offline.htm") -> Iterator[Path]:
+        """While a file is in the application's folder; made whole elsewhere, and then moved there."""
+        folder = self.iis.application.folder
+        draft = folder.parent / f"{name}.draft"
+        draft.write_bytes(page)
+        file = draft.rename(folder / name)
+        try:
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
 
     def model(self) -> int:
         """The process that answers for the model, with a warm one's answer."""

@@ -7,8 +7,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -18,7 +17,7 @@ from tests.rigs.certificates import LocalAuthority, now
 from tests.rigs.iis_module.iis import Answer, Iis
 from tests.rigs.iis_project import gate_of, render
 from tests.rigs.processes import has_ended
-from tests.rigs.sleeping_model import INFER, SLOW_MS, begun, process_of, question
+from tests.rigs.sleeping_model import INFER, process_of, question
 
 DOORS = ["ancm", "httpplatform", "httpplatform-1.2"]
 CALLERS = 4
@@ -45,15 +44,6 @@ def behind(request: pytest.FixtureRequest, pool: Path) -> Iterator[Behind]:
     folder = render(project.folder, "--gate", application="/Models")
     with Iis.started(folder, door=door) as iis:
         yield Behind(door, project, iis)
-
-
-@contextmanager
-def under_way(behind: Behind, pool: Path) -> Iterator[Future[Answer]]:
-    """A slow request that the model has begun, and that is answered before the block is left."""
-    with ThreadPoolExecutor(1) as thread:
-        with begun(pool / "pool.log"):
-            asked = thread.submit(behind.infer, SLOW_MS)
-        yield asked
 
 
 def past_iis(behind: Behind, path: str, *headers: tuple[str, str]) -> int:
@@ -166,7 +156,7 @@ def test_a_recycle_under_load_fails_nobody_and_loads_no_model_again(behind: Behi
     with ThreadPoolExecutor(CALLERS) as threads:
         asking = [threads.submit(ask_on) for _ in range(CALLERS)]
         try:
-            with under_way(behind, pool) as slow:
+            with behind.under_way(pool) as slow:
                 old = behind.iis.recycle()
         finally:
             is_over.set()
@@ -186,7 +176,7 @@ def test_a_w3wp_that_dies_takes_its_gate_and_no_model_with_it(behind: Behind, po
     model = behind.model()
     assert behind.iis.worker.process is not None
     members = behind.iis.worker.process.members()
-    with under_way(behind, pool) as slow:
+    with behind.under_way(pool) as slow:
         behind.iis.crash()
         assert slow.result().status == 502
     assert all(has_ended(pid) for pid in members)
@@ -197,7 +187,7 @@ def test_a_w3wp_that_dies_takes_its_gate_and_no_model_with_it(behind: Behind, po
 def test_a_gate_that_is_killed_is_started_again_by_the_next_request(behind: Behind, pool: Path) -> None:
     model, gate, process = behind.model(), behind.pid, behind.iis.worker.process
     assert process is not None
-    with under_way(behind, pool) as slow:
+    with behind.under_way(pool) as slow:
         psutil.Process(gate).kill()
         assert slow.result().status == 502
     # As the module sees it: its threads may outlive its first one for a moment.
@@ -205,3 +195,11 @@ def test_a_gate_that_is_killed_is_started_again_by_the_next_request(behind: Behi
     assert behind.model() == model
     assert behind.pid != gate
     assert [code for code, _ in behind.iis.worker.log if code == 1030] == [1030]
+
+
+@pytest.mark.parametrize("behind", ["httpplatform-1.2"], indirect=True)
+def test_version_1_2_of_http_platform_handler_does_not_look_for_app_offline(behind: Behind) -> None:
+    gate = behind.pid
+    with behind.offline(b"Back at eight."):
+        assert {behind.infer(100).status for _ in range(5)} == {200}
+    assert behind.pid == gate

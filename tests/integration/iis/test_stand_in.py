@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.rigs.iis_module.app_offline import is_watched
 from tests.rigs.iis_module.configuration import Application, ConfigurationRefused, read_application
 from tests.rigs.iis_module.header_rules import Caller, Headers, cooked_target, request_headers
 from tests.rigs.iis_module.process_environment import expanded, known_to_arguments, process_environment
@@ -116,3 +117,48 @@ def test_one_module_puts_its_port_into_arguments_and_the_other_does_not(
     application = read_application(folders[door], door)
     name = f"%{application.variant.prefix}_PORT%"
     assert expanded(name, known_to_arguments(application, 5000)) == seen
+
+
+@pytest.mark.parametrize("name", ["app_offline.htm", "APP_OFFLINE.HTM", "app_offline", "App", "a"])
+def test_every_name_that_app_offline_begins_with_is_watched(name: str) -> None:
+    """The source compares as many characters as the changed file's name has."""
+    assert is_watched(name)
+
+
+@pytest.mark.parametrize("name", ["app_offline.html", "web.config", "b"])
+def test_others_are_not(name: str) -> None:
+    assert not is_watched(name)
+
+
+def test_what_the_module_tells_its_process_is_not_the_configurations_but_port_and_token_are(
+    folders: dict[str, Path],
+) -> None:
+    variables = {
+        "HTTP_PLATFORM_PORT": "1234",
+        "HTTP_PLATFORM_TOKEN": "own",
+        "HTTP_PLATFORM_APPL_PATH": "/other",
+        "HTTP_PLATFORM_IIS_HTTPAUTH": "windows;",
+        "HERE": "at %HTTP_PLATFORM_PORT%, not %HTTP_PLATFORM_TOKEN%",
+    }
+    configured = replace(application(folders, "httpplatform"), variables=variables)
+    found = process_environment(configured, 5000, "the-token")
+    assert {
+        name: value for name, value in found.items() if name in {*variables, "HTTP_PLATFORM_IIS_PHYSICAL_PATH"}
+    } == {
+        "HTTP_PLATFORM_PORT": "1234",
+        "HTTP_PLATFORM_TOKEN": "own",
+        "HTTP_PLATFORM_APPL_PATH": "/models",
+        "HTTP_PLATFORM_IIS_HTTPAUTH": "anonymous;",
+        "HTTP_PLATFORM_IIS_PHYSICAL_PATH": "/LM/W3SVC/1/ROOT/models",
+        "HERE": "at 5000, not %HTTP_PLATFORM_TOKEN%",
+    }
+
+
+@pytest.mark.parametrize("count", ["0", "101"])
+def test_no_more_than_a_hundred_processes_share_the_work(tmp_path: Path, folders: dict[str, Path], count: str) -> None:
+    for file in folders["ancm"].iterdir():
+        text = file.read_text(encoding="utf-8")
+        text = text.replace("<aspNetCore ", f'<aspNetCore processesPerApplication="{count}" ')
+        (tmp_path / file.name).write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationRefused, match="1 to 100"):
+        read_application(tmp_path, "ancm")
