@@ -23,6 +23,7 @@ class Behind:
     door: str
     project: KeyedProject
     iis: Iis
+    key: str = "ann"
 
     @property
     def is_paired(self) -> bool:
@@ -44,8 +45,8 @@ class Behind:
         *,
         user: str | None = None,
     ) -> Answer:
-        """As ann, by her key; or as a Windows user."""
-        own = {} if user is not None else {"X-API-Key": self.project.keys["ann"]}
+        """By a key, which is ann's where nothing else is said; or as a Windows user."""
+        own = {} if user is not None else {"X-API-Key": self.project.keys[self.key]}
         return self.iis.ask(method, path, {**own, **(headers or {})}, body, user=user)
 
     def infer(self, milliseconds: int = 0, headers: Mapping[str, str] | None = None) -> Answer:
@@ -53,7 +54,7 @@ class Behind:
         return self.ask("POST", INFER, {**JSON, **(headers or {})}, question(milliseconds))
 
     @contextmanager
-    def under_way(self, pool: Path) -> Iterator[Future[Answer]]:
+    def under_way(self, pool: Path, headers: Mapping[str, str] | None = None) -> Iterator[Future[Answer]]:
         """A slow request that the model has begun, and that is answered before the block is left.
 
         Args:
@@ -61,7 +62,7 @@ class Behind:
         """
         with ThreadPoolExecutor(1) as thread:
             with begun(pool / "pool.log"):
-                asked = thread.submit(self.infer, SLOW_MS)
+                asked = thread.submit(self.infer, SLOW_MS, headers)
             yield asked
 
     @contextmanager
