@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.rigs.iis_module.configuration import read_application
 from tests.rigs.iis_module.iis import Iis
+from tests.rigs.iis_module.module_answers import ModuleFailed
+from tests.rigs.iis_module.process_manager import ProcessManager
+from tests.rigs.iis_module.server_process import MAX_PROCESSES, Log
 from tests.rigs.iis_project import render, write_project
 
 LIVE = "/v2/health/live"
 BY_THE_MODULE = b"IIS 502.5"
+LAUNCHER = """
+import os, subprocess, sys, time
+LISTENS = "import os, socket, time; s = socket.create_server(('127.0.0.1', int(os.environ['ASPNETCORE_PORT'])));"
+for left in reversed(range(int(sys.argv[1]))):
+    code = ("import time;" if left else LISTENS) + "time.sleep(600)"
+    subprocess.Popen([sys.executable, "-S", "-c", code], stdin=subprocess.DEVNULL)
+time.sleep(600)
+"""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -70,3 +86,42 @@ def test_without_its_python_nothing_starts(tmp_path: Path) -> None:
     with Iis(read_application(folder), shutdown_delay_s=0) as iis:
         assert iis.ask("GET", LIVE).body == BY_THE_MODULE
         assert [code for code, _ in iis.worker.log] == [1000, 1000, 1020]
+
+
+@contextmanager
+def launched(folder: Path, children: int) -> Iterator[tuple[ProcessManager, Log]]:
+    """A module whose process starts others, of which the last listens, and which none of them ends when asked to."""
+    (folder / "launcher.py").write_text(LAUNCHER, encoding="utf-8")
+    log: Log = []
+    application = replace(
+        read_application(rendered(folder)),
+        process_path=sys.executable,
+        arguments=f'-S "{folder / "launcher.py"}" {children}',
+        rapid_fails_per_minute=0,
+        shutdown_limit_s=0.5,
+    )
+    manager = ProcessManager(application, {}, log, time.monotonic, [])
+    try:
+        yield manager, log
+    finally:
+        manager.stop()
+
+
+@pytest.mark.linux("who owns a listening port Wine does not say")
+def test_a_launcher_may_have_sixteen_processes_in_its_job(tmp_path: Path) -> None:
+    with launched(tmp_path, MAX_PROCESSES - 1) as (manager, log):
+        started = manager.next_process()
+        assert started.process is not None
+        assert len(started.process.members()) == MAX_PROCESSES
+    assert [code for code, _ in log] == [1001, 1005], "asked, then killed with all of them"
+
+
+@pytest.mark.linux("who owns a listening port Wine does not say")
+def test_with_one_more_it_is_not_started_and_tried_again_by_each_request(tmp_path: Path) -> None:
+    """A start that failed is no rapid fail: those are processes that had listened, and ended by themselves."""
+    with launched(tmp_path, MAX_PROCESSES) as (manager, log):
+        for _ in range(2):
+            with pytest.raises(ModuleFailed, match=r"502\.5"):
+                manager.next_process()
+    assert [code for code, _ in log] == [1000, 1000, 1020] * 2
+    assert f"its job has {MAX_PROCESSES + 1}" in log[0][1]
