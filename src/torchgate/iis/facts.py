@@ -22,6 +22,9 @@ MODULES = {
 TOKEN_VARIABLE = "HTTP_X_IIS_WINDOWSAUTHTOKEN"  # noqa: S105 - a name
 """The server variable of a client's own token header, which HttpPlatformHandler v2 lets through (iis.md 1.6)."""
 
+POOL_GATES = 16
+"""How many gates `torchgate pool` takes at once (engine.link.gate_session.LinkLimits)."""
+
 WARM_UP_PATH = "warm-up"
 """Where Application Initialization asks, below the application."""
 

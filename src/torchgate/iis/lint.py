@@ -15,6 +15,7 @@ from torchgate.iis.lint_fast_cgi import fast_cgi_findings
 from torchgate.iis.lint_locks import lock_findings
 from torchgate.iis.lint_module import module_findings
 from torchgate.iis.lint_pool import pool_findings
+from torchgate.iis.lint_processes import processes_findings
 from torchgate.iis.lint_question import Question, Site
 from torchgate.iis.lint_requests import request_findings
 from torchgate.iis.lint_rewrite import rewrite_findings
@@ -59,6 +60,7 @@ def lint(
 
 def _rules(question: Question) -> Iterator[Finding]:
     yield from module_findings(question)
+    yield from processes_findings(question)
     yield from fast_cgi_findings(question)
     yield from lock_findings(question)
     yield from request_findings(question)

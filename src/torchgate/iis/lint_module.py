@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from torchgate.contract.findings import Finding, Severity
+from torchgate.contract.findings import Finding
 from torchgate.iis.attribute_check import seconds_of
 from torchgate.iis.facts import MODULE_SECTIONS, MODULES
 from torchgate.iis.lint_question import Question
@@ -92,15 +92,6 @@ def _process(question: Question, name: str, module: Element) -> Iterator[Finding
 
 
 def _leftovers(question: Question, module: Element) -> Iterator[Finding]:
-    copies = module.get("processesPerApplication", "1")
-    if copies.isdecimal() and int(copies) > 1:
-        severity: Severity = "warning" if question.facts.has_own_pool else "error"
-        yield question.here(
-            module,
-            severity,
-            f"processesPerApplication is {copies}: each process would hold its own models, quotas and audit chain.",
-            "Leave it out; the engine has replicas and batches of its own.",
-        )
     if "startupRetryCount" in module.attributes:
         yield question.here(
             module,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torchgate.contract.findings import Finding
 from torchgate.iis.attribute_check import seconds_of
 from torchgate.iis.facts import MODULES
+from torchgate.iis.lint_processes import stop_s, web_garden_findings
 from torchgate.iis.lint_question import Question
 from torchgate.iis.located import section
 from torchgate.iis.xml_document import Element
@@ -156,12 +157,11 @@ def _pool_start(question: Question, read: _PoolReading) -> Iterator[Finding]:
             pool, "info", "the pool loads .NET, which nothing here needs.", 'Set managedRuntimeVersion="".'
         )
     shutdown_s = read.seconds("processModel/shutdownTimeLimit", "00:01:30")
-    if shutdown_s < question.facts.drain_s + 2:
+    if shutdown_s < (needed_s := stop_s(question)):
         yield question.above(
             pool,
             "warning",
-            f"shutdownTimeLimit of the pool is {shutdown_s:g} s; a stopping server needs "
-            f"{question.facts.drain_s + 2:g} s.",
+            f"shutdownTimeLimit of the pool is {shutdown_s:g} s; a stopping server needs {needed_s:g} s.",
             "Raise it.",
         )
     memory = read.get("recycling/periodicRestart/privateMemory", "0")
@@ -178,12 +178,7 @@ def _pool_process(question: Question, read: _PoolReading) -> Iterator[Finding]:
     pool = read.pool
     copies = read.get("processModel/maxProcesses", "1")
     if copies != "1":
-        yield question.above(
-            pool,
-            "warning" if question.facts.has_own_pool else "error",
-            f"the pool is a web garden of {copies} processes: each would load all models and count its own quotas.",
-            'Set <processModel maxProcesses="1"/>, or run the models by `torchgate pool`.',
-        )
+        yield from web_garden_findings(question, pool, copies)
     if read.is_true("enable32BitAppOnWin64"):
         yield question.above(
             pool,
