@@ -55,7 +55,7 @@ def test_what_runs_is_answered_and_who_comes_then_gets_the_page(behind: Behind, 
         assert [chain.is_closed for chain in report.chains] == [True]
         assert not list(behind.project.folder.rglob("*.live"))
         answered = behind.requests()
-    assert [code for code, _ in behind.iis.worker.log] == [1001, 0, 1012, 1006, 0], behind.iis.worker.log
+    assert [code for code, _ in behind.iis.worker.log] == [1001, 0, 1012, 1006, 1030, 0], behind.iis.worker.log
     assert [event["status_code"] for event in answered[-2:]] == ["200", "200"], "the page is no answer of ours"
     assert process_of(first(behind, 200).body) == model, "the pool has served on, and a caller starts the next gate"
 

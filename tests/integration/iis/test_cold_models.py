@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tests.rigs.sleeping_model import process_of, sleeping
 
 CALLERS = 3
 LOAD_S = 1.0
+WITHIN_S = 120.0
 
 pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300)]
 
@@ -60,6 +62,19 @@ def test_every_caller_is_answered_by_a_warm_model(behind: Behind) -> None:
     new = behind.model()
     assert {process_of(answer.body) for answer in answers} | {new} == {old, new}
     assert new != old
+
+
+def test_after_app_offline_whoever_asks_for_the_warm_up_first_spares_the_others(behind: Behind) -> None:
+    """The module asks for no warm-up when the file goes away: the next request starts the server, whosever it is."""
+    old, give_up_at = behind.model(), time.monotonic() + WITHIN_S
+    with behind.offline(b"Back at eight."):
+        while behind.infer().status != 503:
+            assert time.monotonic() < give_up_at, behind.iis.output()
+    while behind.ask("GET", "/warm-up").status != 200:
+        assert time.monotonic() < give_up_at, behind.iis.output()
+    answers = [behind.infer() for _ in range(CALLERS)]
+    assert {answer.status for answer in answers} == {200}, behind.iis.output()
+    assert old not in {process_of(answer.body) for answer in answers}
 
 
 @pytest.mark.linux("two more starts of torch, which under Wine take half a minute and show the same")

@@ -19,6 +19,8 @@ from tests.rigs.iis_project import gate_of, render
 from tests.rigs.processes import has_ended
 from tests.rigs.sleeping_model import INFER, process_of, question
 
+from torchgate.telemetry.audit_verify import verify
+
 DOORS = ["ancm", "httpplatform", "httpplatform-1.2"]
 CALLERS = 4
 PLANT = LocalAuthority("Plant Test Root", now())
@@ -144,7 +146,10 @@ def chunked(body: bytes) -> bytes:
 
 
 def test_a_recycle_under_load_fails_nobody_and_loads_no_model_again(behind: Behind, pool: Path) -> None:
-    """Behind HttpPlatformHandler 1.2 nothing asks a process to end: what runs in it then is lost, and nothing else."""
+    """Behind HttpPlatformHandler 1.2 nothing asks a process to end: what runs in it then is lost, and nothing else.
+
+    Whatever was answered is in the trail, of the killed gate, too.
+    """
     model, is_over = behind.model(), threading.Event()
 
     def ask_on() -> list[Answer]:
@@ -167,6 +172,10 @@ def test_a_recycle_under_load_fails_nobody_and_loads_no_model_again(behind: Behi
     assert {process_of(answer.body) for answer in answers if answer.status == 200} == {model}
     assert old.process is not None
     assert has_ended(old.process.pid)
+    in_the_trail = [event["api"]["request"]["uid"] for event in behind.requests()]
+    assert all(in_the_trail.count(one.headers["X-Request-ID"]) == 1 for one in answers if one.status == 200)
+    report = verify(behind.project.folder / ".torchgate" / "audit")
+    assert report.is_whole, report.problems
     assert (0, "preload: 200") in behind.iis.worker.log
     assert ((1006, "answered 202") in old.log) is behind.is_paired
 

@@ -99,7 +99,9 @@ class ServerProcess:
             until = time.monotonic() + self._application.shutdown_limit_s
             if self._asked_to_end() or (time.monotonic() < until and self.process.interrupt()):
                 self.process.wait(max(0.0, until - time.monotonic()))
-            if not self.process.has_ended():
+            if self.process.has_ended():
+                self._log.append((1030, f"the process on port {self.port} has ended"))
+            else:
                 self._log.append((1005, "it did not end, neither by request nor by signal"))
         self.end()
 
