@@ -15,8 +15,10 @@ from torchgate.access.policy.cases import CasesSettings
 from torchgate.config import TorchgateSettings
 from torchgate.contract.settings_file import read_settings
 from torchgate.engine.model_settings import ModelSettings
+from torchgate.examination import examine
 
 PATH = re.compile(r"`((?:[a-z_]+/)+[A-Za-z0-9_.-]*|[a-z_]+\.py)`")
+NO_FILE = re.compile(r"can't be read: No such file|is not there")
 
 
 def _name(page: Path) -> str:
@@ -52,6 +54,18 @@ def test_settings_blocks_are_accepted(page: Path, tmp_path: Path):
             shapes = {"model.toml": ModelSettings, "policy_cases.toml": CasesSettings}
             shape = shapes.get(block.title.rpartition("/")[2], TorchgateSettings)
             assert read_settings(file, shape)[1] == []
+
+
+@pytest.mark.linux("names of a domain that no machine here knows, and unix sockets")
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_a_whole_settings_file_passes_check(page: Path, tmp_path: Path):
+    """A block that is called torchgate.toml is one: whoever copies it misses nothing but the files that it names."""
+    for number, block in enumerate(block for block in blocks(page) if block.title.endswith("torchgate.toml")):
+        folder = tmp_path / str(number)
+        (folder / "models").mkdir(parents=True)
+        (folder / "torchgate.toml").write_text(block.text, encoding="utf-8")
+        errors = [finding for finding in examine(folder, {}).findings if finding.severity == "error"]
+        assert [str(error) for error in errors if not NO_FILE.search(error.sentence)] == []
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)
