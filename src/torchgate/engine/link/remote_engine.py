@@ -31,6 +31,8 @@ Connect = Callable[[PoolLink], Awaitable[PeerChannel]]
 _RETRY_AWAY_S = 2.0
 """Told to callers while the pool is away: a pool that was restarted is found at once, its models load in seconds."""
 
+_AWAY = "the pool that runs the models can't be reached"
+
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 0.5
 """Between two attempts: to look for a pool costs microseconds, and whoever waits for it should not wait for us."""
@@ -126,8 +128,10 @@ class RemoteEngine:
 
     @property
     def not_ready_reason(self) -> str:
-        """Of the pool, while there is one."""
-        return self._catalogue.not_ready_reason if self._link is not None and self._catalogue is not None else ""
+        """Of the pool, while there is one; else that there is none."""
+        if self._link is None or self._catalogue is None:
+            return _AWAY
+        return self._catalogue.not_ready_reason
 
     async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """None when the version is gone."""
@@ -197,7 +201,7 @@ class RemoteEngine:
     def away(self) -> TorchgateError:
         """What callers are told while there is no pool."""
         return Unavailable(
-            f"The pool that runs the models can't be reached now. Try again in {_RETRY_AWAY_S:g} s.",
+            f"{_AWAY.capitalize()} now. Try again in {_RETRY_AWAY_S:g} s.",
             detail=self._reason,
             retry_after_s=_RETRY_AWAY_S,
         )

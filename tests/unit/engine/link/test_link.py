@@ -223,7 +223,7 @@ async def test_a_gate_is_told_why_its_pool_is_not_ready(rig: LinkRig):
     await until(lambda: gate.not_ready_reason == rig.installation.reason)
     rig.pipes.shut()
     await until(lambda: not gate.is_attached)
-    assert gate.not_ready_reason == "", "of a pool that is away nobody knows"
+    assert gate.not_ready_reason == "the pool that runs the models can't be reached", "of its own reasons nobody knows"
 
 
 def test_a_catalogue_of_a_pool_that_knows_no_locks_is_read():
