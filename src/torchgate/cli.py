@@ -99,7 +99,7 @@ def _init(parsed: argparse.Namespace) -> int:
         say(f"wrote {file}")
     place = parsed.folder
     say(f"\nStart it:   torchgate serve {_quoted(place)}")
-    say(f"Ask it:     torchgate predict doubler --config {_quoted(place)} --as analyst x=[1,2,3]")
+    say(f'Ask it:     torchgate predict doubler --config {_quoted(place)} --as analyst "x=[1,2,3]"')
     return 0
 
 

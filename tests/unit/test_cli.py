@@ -64,6 +64,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = call("init", folder)
     assert made.returncode == 0, made.stderr
     assert "torchgate serve" in made.stdout
+    assert '"x=[1,2,3]"' in made.stdout, "PowerShell would make three arguments of it, and zsh a pattern"
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 
-from torchgate.contract.errors import BodyTooLarge, InvalidRequest
+from torchgate.contract.errors import BodyTooLarge, InvalidRequest, Unsupported
 from torchgate.gate.http_message import Body, RequestHeaders
 
 INFLATE_STEP_BYTES = 1 << 20
@@ -20,11 +20,15 @@ def announced_length(headers: RequestHeaders, max_body_bytes: int) -> int | None
 
     Raises:
         InvalidRequest: the head says two things, or none that is a number. BodyTooLarge: more than allowed.
+        Unsupported: a transfer coding that nobody here undoes (RFC 9112, section 6.1).
     """
     length = headers.single(b"content-length")
-    if b"transfer-encoding" in headers:
+    coding = headers.single(b"transfer-encoding")
+    if coding is not None:
         if length is not None:
             raise InvalidRequest("Content-Length and Transfer-Encoding came together; send one of them.")
+        if coding.lower() != b"chunked":
+            raise Unsupported("Transfer-Encoding must be chunked alone; compress by Content-Encoding.")
         return None
     if length is None:
         return 0

@@ -45,7 +45,7 @@ def header_timeout_s(value: bytes | None) -> float | None:
     if value is None:
         return None
     if not _MILLISECONDS.fullmatch(value):
-        raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds, at least 1.")
+        raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds, from 1 to 999999999999.")
     return int(value) / 1000
 
 

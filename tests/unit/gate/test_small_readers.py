@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from torchgate.contract.errors import BodyTooLarge, InvalidRequest
+from torchgate.contract.errors import BodyTooLarge, InvalidRequest, Unsupported
 from torchgate.gate.body_stream import announced_length
 from torchgate.gate.checks import checks
 from torchgate.gate.http_message import RequestHeaders
@@ -54,7 +54,7 @@ def test_a_span_is_whole_milliseconds() -> None:
     assert header_timeout_s(None) is None
     assert header_timeout_s(b"1500") == 1.5
     for bad in (b"", b"0", b"01", b"1.5", b"-1", b"1e3", b" 1", b"\xb2", b"9" * 13):
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequest, match="from 1 to 999999999999"):
             header_timeout_s(bad)
 
 
@@ -70,6 +70,7 @@ def test_a_deadline_is_the_wish_or_the_default_and_never_beyond_a_cap() -> None:
     [
         [(b"content-length", b"1"), (b"transfer-encoding", b"chunked")],
         [(b"content-length", b"1"), (b"Content-Length", b"1")],
+        [(b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")],
         [(b"content-length", b"+1")],
         [(b"content-length", b"1_0")],
         [(b"content-length", b"\xb9")],
@@ -83,11 +84,19 @@ def test_a_length_that_two_readers_read_differently_is_refused(headers: list[tup
         announced_length(RequestHeaders(headers), 10**18)
 
 
+@pytest.mark.parametrize("coding", [b"gzip, chunked", b"chunked, chunked", b"identity", b"xchunked", b""])
+def test_a_transfer_coding_that_is_not_undone_is_refused_and_never_read_as_if_it_were(coding: bytes) -> None:
+    """RFC 9112, section 6.1: 501 for a coding that the server does not understand."""
+    with pytest.raises(Unsupported):
+        announced_length(RequestHeaders([(b"transfer-encoding", coding)]), 10)
+
+
 def test_a_length_is_known_absent_or_too_much() -> None:
     """Nothing announced is nothing to come; chunks are unknown."""
     assert announced_length(RequestHeaders([]), 10) == 0
     assert announced_length(RequestHeaders([(b"content-length", b"10")]), 10) == 10
     assert announced_length(RequestHeaders([(b"transfer-encoding", b"chunked")]), 10) is None
+    assert announced_length(RequestHeaders([(b"transfer-encoding", b"Chunked")]), 10) is None
     with pytest.raises(BodyTooLarge):
         announced_length(RequestHeaders([(b"content-length", b"11")]), 10)
 
