@@ -129,9 +129,7 @@ class RemoteEngine:
     @property
     def not_ready_reason(self) -> str:
         """Of the pool, while there is one; else that there is none."""
-        if self._link is None or self._catalogue is None:
-            return _AWAY
-        return self._catalogue.not_ready_reason
+        return _AWAY if self._link is None or self._catalogue is None else self._catalogue.not_ready_reason
 
     async def statistics(self, ref: ModelRef) -> ModelStatistics | None:
         """None when the version is gone."""
