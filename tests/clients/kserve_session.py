@@ -15,7 +15,7 @@ from kserve.protocol.infer_type import RequestedOutput
 
 async def main(url: str, key: str) -> dict[str, Any]:
     """Every call that a user of this client makes on an inference server, and what came back."""
-    client = InferenceRESTClient(RESTConfig(protocol="v2", retries=0, timeout=60))
+    client = InferenceRESTClient(RESTConfig(protocol="v2", retries=0, timeout=300))
     headers = {"X-API-Key": key}
     seen: dict[str, Any] = {
         "live": await client.is_server_live(url),

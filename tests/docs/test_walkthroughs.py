@@ -17,7 +17,7 @@ from tests.rigs.server_process import ServerProcess
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(900)]
 
 
 class Reader:

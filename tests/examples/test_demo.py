@@ -105,7 +105,7 @@ def test_broken_utf_8_is_a_text_and_no_failure(similarity: Any):
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1200)
 def test_the_demo_answers_refuses_and_audits(tmp_path: Path):
     """From preparation to a verified trail, in a folder with a space and letters beyond ASCII."""
     folder = tmp_path / "Prüfung demo"
@@ -114,7 +114,7 @@ def test_the_demo_answers_refuses_and_audits(tmp_path: Path):
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=400,
+        timeout=1100,
         check=False,
     )
     said = result.stdout + result.stderr

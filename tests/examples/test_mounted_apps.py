@@ -28,7 +28,7 @@ SERVERS = {
     "our own": ("app.py",),
 }
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(900)]
 
 
 @dataclass
@@ -48,7 +48,7 @@ def ask(
     server: ServerProcess, path: str, token: str | None = None, body: object = None, headers: Mapping[str, str] = {}
 ) -> Answer:
     """One request on a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
     sent = dict(headers)
     if token is not None:
         sent["Authorization"] = f"Bearer {token}"

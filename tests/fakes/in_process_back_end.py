@@ -28,6 +28,8 @@ from torchgate.contract.worker_limits import Enforcement
 from torchgate.engine.section_memory import SectionMemory
 
 RAISES, DIES, HANGS = -13, -666, -999
+HANGS_S = 1.5
+"""Longest time until a run that hangs is ended: sooner than a worker's, since nothing here could need it."""
 """Numbers that the owner model of tests/models treats alike."""
 
 
@@ -175,7 +177,7 @@ class InProcessBackEnd:
         if DIES in every:
             raise BatchLost(hung=False, worker=worker)
         if HANGS in every:
-            await asyncio.sleep(version.artifact.max_run_s)
+            await asyncio.sleep(min(version.artifact.max_run_s, HANGS_S))
             raise BatchLost(hung=True, worker=worker)
         answers = tuple(_item(item, some, version) for item, some in zip(batch.items, numbers, strict=True))
         return BatchAnswer(answers, 0.0, self.predict_s, 0.0, worker)

@@ -75,7 +75,7 @@ class AwsSecrets:
         self.failing = ""
         self.requests.clear()
         host, port = self._moto.get_host_and_port()
-        connection = http.client.HTTPConnection(host, port, timeout=10)
+        connection = http.client.HTTPConnection(host, port, timeout=60)
         connection.request("POST", "/moto-api/reset")
         assert connection.getresponse().status == 200
         connection.close()
@@ -106,7 +106,7 @@ class AwsSecrets:
 
             def _pass(self, body: bytes) -> None:
                 host, port = rig._moto.get_host_and_port()
-                connection = http.client.HTTPConnection(host, port, timeout=10)
+                connection = http.client.HTTPConnection(host, port, timeout=60)
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
                 connection.request("POST", "/", body, headers)
                 answer = connection.getresponse()

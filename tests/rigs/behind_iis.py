@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.rigs.iis_module.iis import Answer, Iis
 from tests.rigs.keyed_project import KeyedProject
-from tests.rigs.sleeping_model import INFER, SLOW_MS, begun, process_of, question
+from tests.rigs.sleeping_model import INFER, LET_GO, SLOW_MS, begun, process_of, question
 
 JSON = {"Content-Type": "application/json"}
 
@@ -54,16 +54,26 @@ class Behind:
         return self.ask("POST", INFER, {**JSON, **(headers or {})}, question(milliseconds))
 
     @contextmanager
-    def under_way(self, pool: Path, headers: Mapping[str, str] | None = None) -> Iterator[Future[Answer]]:
-        """A slow request that the model has begun, and that is answered before the block is left.
+    def under_way(
+        self, pool: Path, headers: Mapping[str, str] | None = None, *, milliseconds: int = SLOW_MS
+    ) -> Iterator[Future[Answer]]:
+        """A slow request that the model has begun, and that it keeps no longer than the block.
 
         Args:
             pool: the folder of the project that has the model.
+            milliseconds: that the model takes; HELD_MS where it must not be over before the block ends.
         """
+        let_go = pool / LET_GO
+        let_go.unlink(missing_ok=True)
         with ThreadPoolExecutor(1) as thread:
             with begun(pool / "pool.log"):
-                asked = thread.submit(self.infer, SLOW_MS, headers)
-            yield asked
+                asked = thread.submit(self.infer, milliseconds, headers)
+            try:
+                yield asked
+                if milliseconds == SLOW_MS:
+                    asked.result()
+            finally:
+                let_go.touch()
 
     @contextmanager
     def offline(self, page: bytes, name: str = "app_offline.htm") -> Iterator[Path]:

@@ -38,7 +38,7 @@ def number_request(
     numbers: Sequence[int],
     principal: Principal,
     *,
-    timeout_s: float = 30.0,
+    timeout_s: float = 200.0,
     priority: int = 0,
     client_ids: tuple[str, ...] = (),
 ) -> InferenceRequest:
@@ -61,7 +61,7 @@ async def ask(
     key: str = "ada",
     *,
     model: str = "owner",
-    timeout_s: float = 30.0,
+    timeout_s: float = 200.0,
     client_ids: tuple[str, ...] = (),
 ) -> Timing:
     """Ask for some numbers, and check that the answer belongs to this question and to nobody else's.
@@ -102,7 +102,7 @@ async def raw_ask(
     permit: Permit = await engine.admit(ref, person("ada"), len(data))
     try:
         (await permit.reserve(len(data)))[:] = data
-        request = InferenceRequest("raw", person("ada"), (placed,), rows, monotonic_s() + 30.0)
+        request = InferenceRequest("raw", person("ada"), (placed,), rows, monotonic_s() + 200.0)
         response = await permit.run(request)
         payload = bytes(response.payload)
         return [(one.shape, payload[one.offset : one.offset + one.length]) for one in response.outputs]
@@ -110,7 +110,7 @@ async def raw_ask(
         permit.release()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 200.0) -> None:
     """Return once it holds; looks again after each turn of the loop, with a breath between."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - the conditions are of many kinds, most without an event

@@ -121,7 +121,7 @@ if sys.platform == "win32":
         def end(self) -> None:
             """End it without notice."""
             win32job.TerminateJobObject(self._job, 1)
-            self.wait(20)
+            self.wait(120)
 
         def __enter__(self) -> FastCgiProcess:
             return self

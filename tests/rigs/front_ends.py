@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.docs.markdown import REPOSITORY, Block, blocks
 
-_START_S = 20.0
+_START_S = 120.0
 _APACHE_MODULES = (
     "mpm_event", "authn_core", "authn_file", "authz_core", "authz_user", "auth_basic", "headers", "proxy", "proxy_http",
     "socache_shmcb", "ssl",

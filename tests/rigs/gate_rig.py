@@ -97,7 +97,7 @@ class GateRig:
 
     async def wait_event(self) -> RequestEvent:
         """The next record."""
-        await asyncio.wait_for(self.seen_one.wait(), 20)
+        await asyncio.wait_for(self.seen_one.wait(), 120)
         return self.seen[-1]
 
     def _stop(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 TOKEN = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 PAIRING = {"MS-ASPNETCORE-TOKEN": TOKEN}
 SHUTDOWN = {**PAIRING, "MS-ASPNETCORE-EVENT": "shutdown"}
-WAIT_S = 60.0
+WAIT_S = 180.0
 
 VARIABLES: Mapping[str, Mapping[str, str]] = {
     "ancm": {"port": "ASPNETCORE_PORT", "token": "ASPNETCORE_TOKEN", "path": "ASPNETCORE_APPL_PATH"},

@@ -13,7 +13,7 @@ from tests.rigs.keyed_project import KeyedProject
 
 from torchgate.cli import main
 
-_STOP_S = 30.0
+_STOP_S = 120.0
 
 
 def write_project(
@@ -35,7 +35,7 @@ def write_project(
     project = KeyedProject.write(folder, models, key_ids, extra)
     settings = folder / "torchgate.toml"
     text = settings.read_text(encoding="utf-8")
-    settings.write_text(text.replace("[gate]\n", f'[gate]\nfront_door = "{door}"\n', 1), encoding="utf-8")
+    settings.write_text(text.replace("[gate]\n", f'[gate]\nfront_door = "{door}"\ndrain_s = 60\n', 1), encoding="utf-8")
     return project
 
 

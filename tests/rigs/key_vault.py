@@ -87,7 +87,7 @@ class KeyVault:
     def lets_through(self, host: str) -> bool:
         """Whether the proxy connects."""
         if self.failing == "hangs":
-            self.released.wait(30)
+            self.released.wait(120)
         return self.failing not in {"hangs", "drops"} and host in {LOGIN, VAULT_HOST}
 
     def answer(self, host: str, path: str, token: str) -> tuple[int, dict[str, Any], dict[str, str]]:

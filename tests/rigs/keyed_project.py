@@ -13,6 +13,7 @@ from torchgate.access.identity.api_key import new_api_key
 SETTINGS = """
 [gate]
 bind = "127.0.0.1:0"
+default_timeout_s = 300
 
 [models]
 allow_code = {models}

@@ -12,7 +12,7 @@ from torchgate.contract.local_pipes import PeerChannel
 
 PROGRAM = Path(__file__).parents[1] / "integration" / "os_services" / "programs" / "pipe_peer.py"
 PACKAGE_FOLDER = Path(torchgate.__file__).parent.parent
-WAIT_S = 30
+WAIT_S = 120
 
 
 class Heard:

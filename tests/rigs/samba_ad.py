@@ -22,7 +22,7 @@ REALM = "CORP.TEST"
 HOST = "web.corp.test"
 SERVICE = f"HTTP/{HOST}"
 PASSWORD = "Passw0rd!x9"
-STARTED_S = 60.0
+STARTED_S = 240.0
 PROGRAMS = ("samba", "samba-tool", "ldbadd", "kinit", "curl")
 
 _SETTINGS = """[global]
@@ -139,10 +139,10 @@ def running_domain() -> Iterator[Domain]:
         finally:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(20)
+                process.wait(120)
 
 
 @contextmanager
@@ -234,7 +234,7 @@ def _peopled(domain: Domain) -> None:
 
 def _run(command: list[str], environment: Mapping[str, str] | None = None, stdin: str = "") -> str:
     done = subprocess.run(
-        command, input=stdin, capture_output=True, check=False, timeout=120, encoding="utf-8", errors="replace",
+        command, input=stdin, capture_output=True, check=False, timeout=300, encoding="utf-8", errors="replace",
         env=None if environment is None else dict(environment),
     )  # fmt: skip
     if done.returncode:

@@ -17,9 +17,9 @@ from typing import Any
 
 _ANNOUNCED = re.compile(r"serves on (http://127\.0\.0\.1:(\d+)) \(process (\d+)\)")
 _ANNOUNCED_BY_OTHERS = re.compile(r"[Rr]unning on (http://127\.0\.0\.1:(\d+))")
-_START_S = 60.0  # until it listens: under Wine, beside other tests, an import of everything takes seconds
-_READY_S = 240.0  # until every model is ready or failed: torch starts in 7 to 12 s under Wine, one start at a time
-_STOP_S = 20.0
+_START_S = 240.0  # until it listens: under Wine, beside other tests, an import of everything takes seconds
+_READY_S = 500.0  # until every model is ready or failed: torch starts in 7 to 12 s under Wine, one start at a time
+_STOP_S = 120.0
 
 
 class ServerProcess:
@@ -118,7 +118,7 @@ class ServerProcess:
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> int:
         """The status of a GET, or 0 where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request("GET", path, headers=dict(headers or {}))
             return connection.getresponse().status

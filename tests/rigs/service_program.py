@@ -23,7 +23,7 @@ def main(arguments: list[str]) -> int:
     if sys.platform == "win32":
         from torchgate.windows.service_host import WindowsServiceHost
 
-        host = WindowsServiceHost(name, start_timeout_s=20, stop_timeout_s=20)
+        host = WindowsServiceHost(name, start_timeout_s=120, stop_timeout_s=120)
         host.begin()
     else:
         from torchgate.posix.service_notice import NoticeSocket

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from tests.rigs.iis_module.iis import Answer, Iis
 from tests.rigs.iis_project import render
 from tests.rigs.pool_service import pool_service
+from tests.rigs.processes import workers_of
 
 if sys.platform == "win32":
     import win32api
@@ -132,7 +132,7 @@ class Sentence:
 
     def workers(self) -> set[int]:
         """Processes that the service has started."""
-        return {child.pid for child in psutil.Process(self.service_pid).children()}
+        return {one.pid for one in workers_of(self.service_pid)}
 
     def recycled_under_load(self) -> Recycled:
         """Recycle while callers ask; what they and the models saw of it."""
@@ -172,7 +172,7 @@ def whole_sentence(folder: Path, tell: Callable[[str], None]) -> Iterator[Senten
     project, state = folder / "a prøject", folder / "state of the pool"
     project.mkdir()
     tell("The demo's models are prepared: a language model, and a network that reads digits")
-    subprocess.run([sys.executable, "-X", "utf8", str(DEMO / "prepare.py"), str(project)], check=True, timeout=300)
+    subprocess.run([sys.executable, "-X", "utf8", str(DEMO / "prepare.py"), str(project)], check=True, timeout=600)
     (project / "torchgate.toml").write_text(SETTINGS.format(administrators=ADMINISTRATORS), encoding="utf-8")
     tell("The pool is installed as a service, and the service control manager starts it")
     with pool_service(project, SERVICE, state) as service:

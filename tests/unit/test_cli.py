@@ -37,7 +37,7 @@ def run(
         env={**inherited, **(environment or {})},
         input=stdin,
         check=False,
-        timeout=100,
+        timeout=400,
     )
 
 

@@ -29,11 +29,11 @@ def port(number: int) -> Iterator[EarlyPort]:
 
 
 async def has_looked(port: EarlyPort) -> None:
-    await asyncio.wait_for(Hosting(StopSignals(asyncio.get_running_loop()), port).module_has_looked(), 20)
+    await asyncio.wait_for(Hosting(StopSignals(asyncio.get_running_loop()), port).module_has_looked(), 120)
 
 
 async def test_a_module_that_connects_has_looked(port: EarlyPort, number: int):
-    with socket.create_connection(("127.0.0.1", number), 20):
+    with socket.create_connection(("127.0.0.1", number), 120):
         await has_looked(port)
         assert port.is_open, "nothing was taken from whoever waits"
 
@@ -44,6 +44,5 @@ async def test_without_a_connection_its_looks_are_waited_for(port: EarlyPort):
 
 
 async def test_where_no_module_waits_nobody_else_does():
-    port = EarlyPort({})
-    await has_looked(port)
-    assert port.since_s < 1.0
+    with pytest.raises(StopIteration):
+        Hosting(StopSignals(asyncio.get_running_loop()), EarlyPort({})).module_has_looked().send(None)

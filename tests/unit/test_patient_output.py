@@ -12,7 +12,7 @@ import pytest
 
 from torchgate.patient_output import MAX_WAITING_CHARS, PatientOutput, patient_output
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 class End:

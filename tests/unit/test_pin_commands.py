@@ -16,7 +16,7 @@ from torchgate.engine.pin.lock import DriverFloor, lock_of, lock_text, read_lock
 from torchgate.engine.pin.surveyor import Surveyor
 from torchgate.project import create_project
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).parents[2]
 
 

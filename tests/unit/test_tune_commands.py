@@ -68,7 +68,6 @@ def model_toml(project: Path) -> str:
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(180)
 def test_the_fastest_is_written_with_its_figures_and_the_rest_stays(project: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["models", "tune", "conv", "--seconds", "0.1", "--json", "--config", str(project)]) == 0
     said = capsys.readouterr()
@@ -84,7 +83,6 @@ def test_the_fastest_is_written_with_its_figures_and_the_rest_stays(project: Pat
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(180)
 def test_a_model_that_can_t_be_loaded_is_said_with_its_traceback_and_nothing_is_written(
     project: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -98,7 +96,6 @@ def test_a_model_that_can_t_be_loaded_is_said_with_its_traceback_and_nothing_is_
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(180)
 def test_a_model_that_takes_too_long_is_ended(project: Path, capsys: pytest.CaptureFixture[str]):
     file = project / "models ü" / "conv" / "1" / "model.py"
     file.write_text(SOURCE.replace("self.net =", "while True: pass\n        self.net ="), encoding="utf-8")

@@ -22,7 +22,7 @@ from torchgate.gate.front_door import DoorParts, FrontDoor
 from torchgate.wsgi_process import RETRY_S, GateProcess, OpenedGate
 
 KEY = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in ALICE_KEY.items()}
-DRAIN_S = 20.0
+DRAIN_S = 120.0
 
 
 class Opening:

@@ -31,7 +31,7 @@ from torchgate.gate.http_server import HttpServer
 
 pytestmark = [
     pytest.mark.linux("Samba's domain controller and MIT's Kerberos"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 SPNEGO = "1.3.6.1.5.5.2"
 MODEL = "/v2/models/double"

@@ -24,7 +24,7 @@ OWNER, BROKEN = 1, 2  # activations
 SETTINGS = EngineSettings(section_bytes=1 << 20, standbys=1)
 INPUT_BYTES = SETTINGS.section_bytes // 2
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300), pytest.mark.torch_start]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900), pytest.mark.torch_start]
 
 
 class Subject:

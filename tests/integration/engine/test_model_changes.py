@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import psutil
 import pytest
 import pytest_asyncio
 from tests.rigs.changing_models import ChangingModels
 from tests.rigs.engine_questions import ask, until
 from tests.rigs.local_workers import local_workers
+from tests.rigs.processes import kill
 
 from torchgate.contract.errors import LoadFailed, ModelNotReady
 from torchgate.engine.catalog import read_catalog, read_model
 from torchgate.engine.scheduler import Scheduler
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="module")]
 
 WITHOUT_WEIGHTS = """
 import torchgate
@@ -44,7 +44,7 @@ async def models(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Chan
         read=lambda name: read_model(models.models_settings, name),
     )
     await models.engine.start()
-    await until(lambda: models.engine.is_warm, 120)
+    await until(lambda: models.engine.is_warm, 300)
     yield models
     await models.engine.stop(1)
 
@@ -60,9 +60,9 @@ async def callers(models: ChangingModels, is_over: asyncio.Event, answered: list
     while not is_over.is_set():
         number += 1
         try:
-            await ask(models.engine, [number], timeout_s=100)
+            await ask(models.engine, [number], timeout_s=300)
         except ModelNotReady:  # as a gate does: decided anew
-            await ask(models.engine, [number], timeout_s=100)
+            await ask(models.engine, [number], timeout_s=300)
         answered.append(number)
 
 
@@ -72,7 +72,7 @@ async def test_workers_that_die_in_the_middle_of_a_reload_cost_nobody_an_answer(
     await until(lambda: len(answered) > 20)
     before = models.description()
     loading = asyncio.create_task(models.engine.load("owner", None, by="ops", force=True))
-    psutil.Process(live(models)[0]).kill()
+    kill(live(models)[0])
     await loading
     after = models.description()
     assert after.activation > before.activation
@@ -88,7 +88,7 @@ async def test_a_dead_worker_is_not_replaced_from_other_files_and_a_load_serves_
     """Nobody may answer in a loading's name from files that it was not made of."""
     before = models.description()
     models.write("1", mark="overwritten in place")
-    psutil.Process(live(models)[0]).kill()
+    kill(live(models)[0])
     await until(lambda: not models.description().ready_workers)
     await models.engine.load("owner", None, by="ops")
     assert models.description().digest != before.digest

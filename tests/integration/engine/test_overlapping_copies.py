@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from tests.rigs.signed_models import SignedModels
 
 from torchgate.contract.decision import ModelRef
@@ -18,8 +17,6 @@ from torchgate.engine.settings import ModelsSettings
 from torchgate.engine.trust import Trust
 from torchgate.engine.trusted_code import SignedCode
 from torchgate.telemetry.instance_lock import InstanceLock
-
-pytestmark = pytest.mark.timeout(120)
 
 _SERVER = """
 import sys
@@ -54,7 +51,7 @@ def server(place: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
         yield process, Path(ast.literal_eval(process.stdout.readline().decode("ascii")))
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
 
 def test_the_copies_of_a_living_server_stay_and_those_of_a_dead_one_go(tmp_path: Path):
@@ -65,7 +62,7 @@ def test_the_copies_of_a_living_server_stay_and_those_of_a_dead_one_go(tmp_path:
             assert (copy_of_old / "model.py").is_file(), "the old one still drains, and may start a worker"
             assert (copy_of_new / "model.py").is_file()
             old.kill()
-            old.wait(30)
+            old.wait(120)
             with server(tmp_path) as (_, copy_of_third):
                 assert not copy_of_old.exists(), "nobody needs it, however its owner ended"
                 assert (copy_of_new / "model.py").is_file()

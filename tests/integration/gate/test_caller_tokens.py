@@ -140,7 +140,7 @@ async def test_a_kept_token_can_be_named_by_no_header(table: HandleTable):
     behind = Behind(table)
     async with served(behind.rig):
         waiting = asyncio.create_task(behind.ask(WAITS, behind.token()))
-        await asyncio.wait_for(behind.rig.engine.has_begun.wait(), 20)
+        await asyncio.wait_for(behind.rig.engine.has_begun.wait(), 120)
         token = behind.rig.engine.requests[0].token
         number = table.number_of(token)
         for named in range(number, number + 4):

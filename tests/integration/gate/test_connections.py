@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,12 +18,13 @@ from uvicorn.server import ServerState
 
 from torchgate.contract.inference import InferenceRequest
 from torchgate.contract.tensors import TensorSpec
+from torchgate.gate import limits
 from torchgate.gate.asgi import GateApp
 from torchgate.gate.http_server import HttpServer, bound_socket
 from torchgate.gate.settings import GateSettings
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: alice-key\r\n{more}\r\n"
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def settings(**changes: Any) -> GateSettings:
@@ -194,14 +196,14 @@ async def test_a_client_that_waits_for_leave_is_refused_without_it() -> None:
         assert welcome.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
-async def test_a_body_that_comes_too_slowly_is_408_at_once() -> None:
+async def test_a_body_that_comes_too_slowly_is_408_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It held bytes, never a place in a queue; nothing more of it is waited for."""
+    monkeypatch.setattr(limits, "DRAIN_TIMEOUT_S", 3600.0)
     async with served(gate_rig(settings(body_timeout_s=0.1))) as rig:
         answer = await exchange(rig, head("Content-Length: 100\r\n") + b"{")
         assert status(answer) == 408
         event = await rig.wait_event()
         assert event.code == "body_too_slow"
-        assert event.duration_s < 1.5  # and not the two seconds that a drain may take
         assert rig.engine.requests == []
 
 
@@ -278,7 +280,7 @@ async def test_a_body_that_stops_being_http_is_the_caller_s_mistake_and_the_last
     chunk: bytes,
 ) -> None:
     """One 400 and one record; what follows on the connection is not heard."""
-    async with served(gate_rig(settings(body_timeout_s=0.2))) as rig:
+    async with served(gate_rig(settings(body_timeout_s=60.0))) as rig:
         for key in (b"alice-key", b"wrong-key"):
             start = head("Transfer-Encoding: chunked\r\n").replace(b"alice-key", key)
             rig.seen_one.clear()
@@ -295,14 +297,22 @@ async def test_a_head_that_never_ends_does_not_keep_its_connection(first: bytes)
     """The attacker opens connections and says little, also after a good request."""
     async with served(gate_rig(settings(head_timeout_s=0.1))) as rig:
         assert status(await exchange(rig, first)) == 408
-        good = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
         if first:
-            reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
-            writer.write(good)
-            await reader.readuntil(b"true}")
+            reader, writer = await after_a_good_request(rig)
             writer.write(first)
             assert status(await asyncio.wait_for(reader.read(), WAIT_S)) == 408
             writer.transport.abort()
+
+
+async def after_a_good_request(rig: GateRig) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which one was answered; another try where its own head came too late."""
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
+        writer.write(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"true}")
+            return reader, writer
+        writer.transport.abort()
 
 
 async def test_an_idle_connection_ends_quietly() -> None:

@@ -119,7 +119,7 @@ async def ask(path: Path, headers: str = "") -> bytes:
     """One GET over the socket."""
     reader, writer = await asyncio.open_unix_connection(str(path))
     writer.write(f"GET /v2 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n".encode())
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), 120)
     writer.close()
     return answer
 
@@ -209,7 +209,7 @@ async def raw(rig: GateRig, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", rig.port)
     try:
         writer.write(data)
-        return await asyncio.wait_for(reader.readuntil(b"\r\n"), 20)
+        return await asyncio.wait_for(reader.readuntil(b"\r\n"), 120)
     finally:
         writer.transport.abort()
 

@@ -22,7 +22,7 @@ from torchgate.gate.settings import GateSettings
 
 pytestmark = pytest.mark.linux("Chromium, and nginx as Debian has it")
 
-WAIT_S = 60.0
+WAIT_S = 240.0
 PROBES = ("fetch-get", "fetch-post", "fetch-cors", "image", "script", "frame", "form-get", "form-post", "beacon")
 PAGE = """<!doctype html><meta charset="utf-8"><title>page</title><body><script>
 const target = "TARGET/v2/models/";
@@ -81,7 +81,7 @@ class Site:
         """The same, once every probe is there: a beacon may come when the page has gone."""
         while not self.answered().keys() >= set(PROBES):
             self.rig.seen_one.clear()
-            await asyncio.wait_for(self.rig.seen_one.wait(), 20)
+            await asyncio.wait_for(self.rig.seen_one.wait(), 120)
         return self.answered()
 
     def answered(self) -> dict[str, set[tuple[str, str]]]:

@@ -29,7 +29,7 @@ from torchgate.secret_places import private_files
 
 pytestmark = pytest.mark.linux("nginx and Apache as Debian has them, and unix sockets")
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 AT = now()
 ROOT = LocalAuthority("Front End Test Root", AT)
 SERVER = ROOT.server("localhost", "127.0.0.1")

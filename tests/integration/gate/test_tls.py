@@ -29,7 +29,7 @@ from torchgate.gate.tls_key import TlsUnusable, key_from_file, key_from_secret
 from torchgate.gate.tls_settings import TlsSettings
 from torchgate.secret_places import private_files
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 AT = now()
 ROOT = LocalAuthority("Test Root", AT)
 STRANGER = LocalAuthority("Test Root", AT)

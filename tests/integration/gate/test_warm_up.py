@@ -36,7 +36,7 @@ async def test_the_answer_comes_when_the_models_are_warm_and_says_nothing() -> N
         assert (await other.request("GET", "/v2/health/ready")).status == 503
         assert not asked.done()
         rig.engine.is_warm = True
-        answer = await asyncio.wait_for(asked, 20)
+        answer = await asyncio.wait_for(asked, 120)
         assert (answer.status, answer.body) == (200, b"")
         assert rig.audit.events == []
         await waiting.close()
@@ -48,7 +48,7 @@ async def test_a_wait_without_end_has_one() -> None:
     rig.engine.is_warm = False
     async with served(rig):
         connection = rig.connect()
-        answer = await asyncio.wait_for(connection.request("GET", "/warm-up"), 20)
+        answer = await asyncio.wait_for(connection.request("GET", "/warm-up"), 120)
         assert (answer.status, answer.body) == (503, b"")
         await connection.close()
 
@@ -76,7 +76,7 @@ async def test_callers_from_elsewhere_find_no_such_path(address: str) -> None:
     rig.engine.is_warm = False
     async with served(rig):
         connection = rig.connect()
-        answer = await asyncio.wait_for(connection.request("GET", "/warm-up", from_address(address)), 20)
+        answer = await asyncio.wait_for(connection.request("GET", "/warm-up", from_address(address)), 120)
         await connection.close()
     assert answer.status == 404
 

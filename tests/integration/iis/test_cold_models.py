@@ -19,7 +19,7 @@ CALLERS = 3
 LOAD_S = 1.0
 WITHIN_S = 120.0
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.rigs.behind_iis import JSON, Behind
 from tests.rigs.certificates import LocalAuthority, now
 from tests.rigs.iis_module.iis import Answer, Iis
 from tests.rigs.iis_project import gate_of, render
-from tests.rigs.processes import has_ended
-from tests.rigs.sleeping_model import INFER, process_of, question
+from tests.rigs.processes import has_ended, kill
+from tests.rigs.sleeping_model import HELD_MS, INFER, process_of, question
 
 from torchgate.telemetry.audit_verify import verify
 
@@ -34,7 +33,7 @@ name = "plant"
 ca_file = "ca.pem"
 """
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=DOORS)
@@ -50,7 +49,7 @@ def behind(request: pytest.FixtureRequest, pool: Path) -> Iterator[Behind]:
 
 def past_iis(behind: Behind, path: str, *headers: tuple[str, str]) -> int:
     """The status of a GET straight at the port of IIS's process, with ann's key."""
-    connection = http.client.HTTPConnection("127.0.0.1", behind.iis.worker.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", behind.iis.worker.port, timeout=240)
     try:
         connection.putrequest("GET", f"/Models{path}")
         for name, value in [("X-API-Key", behind.project.keys["ann"]), *headers]:
@@ -185,7 +184,7 @@ def test_a_w3wp_that_dies_takes_its_gate_and_no_model_with_it(behind: Behind, po
     model = behind.model()
     assert behind.iis.worker.process is not None
     members = behind.iis.worker.process.members()
-    with behind.under_way(pool) as slow:
+    with behind.under_way(pool, milliseconds=HELD_MS) as slow:
         behind.iis.crash()
         assert slow.result().status == 502
     assert all(has_ended(pid) for pid in members)
@@ -196,11 +195,11 @@ def test_a_w3wp_that_dies_takes_its_gate_and_no_model_with_it(behind: Behind, po
 def test_a_gate_that_is_killed_is_started_again_by_the_next_request(behind: Behind, pool: Path) -> None:
     model, gate, process = behind.model(), behind.pid, behind.iis.worker.process
     assert process is not None
-    with behind.under_way(pool) as slow:
-        psutil.Process(gate).kill()
+    with behind.under_way(pool, milliseconds=HELD_MS) as slow:
+        kill(gate)
         assert slow.result().status == 502
     # As the module sees it: its threads may outlive its first one for a moment.
-    assert process.wait(15)
+    assert process.wait(120)
     assert behind.model() == model
     assert behind.pid != gate
     assert [code for code, _ in behind.iis.worker.log if code == 1030] == [1030]

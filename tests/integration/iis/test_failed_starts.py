@@ -29,7 +29,7 @@ for left in reversed(range(int(sys.argv[1]))):
 time.sleep(600)
 """
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Minutes:
@@ -58,7 +58,7 @@ def answer_of_a_failed_start(iis: Iis) -> str:
     """The code of our own answer, when the process has ended, too."""
     answer = iis.ask("GET", LIVE)
     assert iis.worker.process is not None
-    assert iis.worker.process.wait(60)
+    assert iis.worker.process.wait(240)
     return str(json.loads(answer.body)["code"])
 
 

@@ -22,7 +22,7 @@ from tests.rigs.sleeping_model import INFER, SLOW_MS, begun, question
 pytestmark = [
     pytest.mark.linux("nginx; IIS's own doors run on both systems"),
     pytest.mark.torch_start,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 
 SECRET = "correct-horse-battery-staple"
@@ -62,7 +62,7 @@ class Front:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes = b"", *, port: int = 0
     ) -> tuple[int, bytes]:
         """As ann; past the front end where a port is given."""
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=240)
         try:
             sent = {"X-API-Key": self.project.keys["ann"], **(headers or {})}
             connection.request(method, path, body or None, sent)
@@ -88,7 +88,7 @@ def front(request: pytest.FixtureRequest, pool: Path) -> Iterator[Front]:
             servers = FRONT.format(port=port, gate=gate.port, more=more)
             running.enter_context(nginx(pool.parent / f"nginx-{door}", port, servers))
         front = Front(door, project, gate, port)
-        give_up_at = time.monotonic() + 60
+        give_up_at = time.monotonic() + 240
         while front.ask("GET", "/v2/health/ready")[0] != 200:
             assert time.monotonic() < give_up_at, gate.output()
             time.sleep(0.05)
@@ -135,4 +135,4 @@ def test_a_stop_lets_a_slow_request_end(front: Front, pool: Path) -> None:
             asked = thread.submit(front.ask, "POST", INFER, JSON, question(SLOW_MS))
         front.gate.process.terminate()
         assert asked.result()[0] == 200
-    assert front.gate.process.wait(20) == 0
+    assert front.gate.process.wait(120) == 0

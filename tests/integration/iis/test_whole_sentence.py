@@ -12,7 +12,7 @@ from tests.rigs.whole_sentence import Sentence, callers_sid, whole_sentence
 
 @pytest.mark.windows("tokens, jobs and the service control manager exist there alone")
 @pytest.mark.torch_start
-@pytest.mark.timeout(580)
+@pytest.mark.timeout(1200)
 def test_a_user_of_iis_is_answered_by_a_service_and_a_recycle_fails_nobody(tmp_path: Path) -> None:
     with whole_sentence(tmp_path, print) as sentence:
         answers_by_identity(sentence)

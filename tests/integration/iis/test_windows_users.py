@@ -16,7 +16,7 @@ from tests.rigs.sleeping_model import INFER, question
 pytestmark = [
     pytest.mark.windows("tokens exist there alone"),
     pytest.mark.torch_start,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 
 if sys.platform == "win32":

@@ -43,7 +43,7 @@ class Started:
     def on_output(self, data: bytes) -> None:
         self.printed += data
 
-    async def wait_until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    async def wait_until(self, condition: Callable[[], bool], timeout_s: float = 120) -> None:
         async with asyncio.timeout(timeout_s):
             while not condition():
                 self._changed.clear()

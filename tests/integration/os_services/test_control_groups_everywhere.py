@@ -13,7 +13,7 @@ from tests.rigs.user_mode_linux import run_in_user_mode_linux
 ROOT = Path(__file__).parents[3]
 FILE = Path(__file__).parent / "test_control_groups.py"
 
-pytestmark = [pytest.mark.linux("control groups are Linux's"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.linux("control groups are Linux's"), pytest.mark.timeout(900)]
 
 
 IN_THE_ONLY_GROUP = 'exec "$@"'
@@ -47,7 +47,7 @@ def test_all_hold_where_all_controllers_are(tmp_path, start, selected):
         selected,
     ]
     command = ["sh", "-c", start, "sh", sys.executable, "-m", "pytest", *options, str(FILE)]
-    ran = run_in_user_mode_linux(command, ROOT, tmp_path, timeout_s=280)
+    ran = run_in_user_mode_linux(command, ROOT, tmp_path, timeout_s=800)
     assert ran.code == 0, ran.output
     assert re.search(r"\b\d+ passed", ran.output)
     assert "skipped" not in ran.output

@@ -73,12 +73,12 @@ def test_another_thread_is_itself_and_is_found_where_it_is_not(desk: Desk):
     def act() -> None:
         desk.impersonation.begin(token)
         began.set()
-        stop.wait(30)
+        stop.wait(240)
         desk.impersonation.end()
 
     thread = threading.Thread(target=act)
     thread.start()
-    assert began.wait(30)
+    assert began.wait(120)
     assert desk.impersonation.who_still_acts() == "1 of its threads"
     if isinstance(desk, FakeDesk):
         assert threading.get_ident() not in desk._fake.acting
@@ -138,7 +138,7 @@ def test_a_process_that_is_not_itself_when_a_run_is_over_ends_at_once(misuse: st
     ended = subprocess.run(
         [sys.executable, "-c", f"{PROGRAM}\n{misuse}\nrights.end()\nprint('went on')"],
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (71, b""), ended.stderr

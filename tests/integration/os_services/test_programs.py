@@ -17,12 +17,12 @@ if sys.platform == "win32":
     SHELL = Path(os.environ["COMSPEC"])
 
     def test_a_bare_name_is_a_program_of_windows():
-        assert WindowsPrograms().run(["cmd", "/c", "exit 3"], 20).code == 3
+        assert WindowsPrograms().run(["cmd", "/c", "exit 3"], 120).code == 3
 
     def test_a_program_that_lies_in_the_current_folder_is_not_taken(tmp_path: Path, monkeypatch):
         """Somebody has put it there, and an administrator runs `torchgate doctor` in that folder."""
         shutil.copyfile(SHELL, tmp_path / "planted.exe")
         monkeypatch.chdir(tmp_path)
         with pytest.raises(FileNotFoundError):
-            WindowsPrograms().run(["planted", "/c", "exit 3"], 20)
-        assert WindowsPrograms().run([str(tmp_path / "planted.exe"), "/c", "exit 4"], 20).code == 4
+            WindowsPrograms().run(["planted", "/c", "exit 3"], 120)
+        assert WindowsPrograms().run([str(tmp_path / "planted.exe"), "/c", "exit 4"], 120).code == 4

@@ -203,7 +203,7 @@ def test_a_token_from_another_process_is_read_as_iis_hands_it_over():
         print("%x" % there.Detach())
     """
     printed = subprocess.run(
-        [sys.executable, "-c", program, str(os.getpid())], stdout=subprocess.PIPE, check=True, timeout=60
+        [sys.executable, "-c", program, str(os.getpid())], stdout=subprocess.PIPE, check=True, timeout=240
     ).stdout
     handle = int(printed, 16)
     facts = table.tokens.take(handle)

@@ -16,7 +16,7 @@ from tests.rigs.keyed_project import KeyedProject
 from tests.rigs.marked_model import SETTINGS, Callers, code, golden, write_version
 from tests.rigs.server_process import ServerProcess
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(1200)]
 
 MAY_CHANGE = """
 [[policy.grants]]
@@ -149,7 +149,7 @@ async def test_the_commands_do_the_same_and_exit_by_what_came_of_it(
     command = [sys.executable, "-X", "utf8", "-m", "torchgate", "models", *arguments]
     key = ["--url", server.url, "--key", project.keys["ops"]]
     done = await asyncio.to_thread(
-        subprocess.run, [*command, *key], capture_output=True, encoding="utf-8", check=False, timeout=100
+        subprocess.run, [*command, *key], capture_output=True, encoding="utf-8", check=False, timeout=400
     )
     assert said in done.stdout + done.stderr
     assert done.returncode == code

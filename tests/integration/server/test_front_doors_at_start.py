@@ -18,7 +18,7 @@ from tests.rigs.server_process import ServerProcess
 TOKEN = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 BY_ANCM = {"ASPNETCORE_TOKEN": TOKEN, "ASPNETCORE_APPL_PATH": "/Models", "ASPNETCORE_IIS_HTTPAUTH": "anonymous;"}
 PAIRING = {"MS-ASPNETCORE-TOKEN": TOKEN}
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 def ask(port: int, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
     """Status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_S)
     try:
         connection.request(method, path, headers=dict(headers))
         answer = connection.getresponse()

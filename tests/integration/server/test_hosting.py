@@ -15,6 +15,7 @@ import psutil
 import pytest
 from tests.rigs.hosted_server import PAIRING, SHUTDOWN, WAIT_S, HostedServer, hosted
 from tests.rigs.keyed_project import KeyedProject
+from tests.rigs.processes import workers_of
 
 from torchgate.patient_output import MAX_WAITING_CHARS
 from torchgate.telemetry.audit_verify import verify
@@ -181,12 +182,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> KeyedProject:
 
 
 def workers(server: HostedServer) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(server.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "torchgate.worker_app" in child.cmdline():
-                found.append(child)
-    return found
+    return workers_of(server.process.pid)
 
 
 @contextlib.contextmanager
@@ -221,7 +217,7 @@ def wait_for(path: Path) -> None:
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_stop_cuts_what_does_not_end_within_eight_seconds(held: KeyedProject):
     """IIS kills after ten. Killed before, while a model loads, nothing is left over either."""
     with hosted(held.folder) as server:

@@ -93,7 +93,7 @@ class Site:
     def send(self, words: tuple[str, ...], headers: dict[str, str]) -> tuple[int, list | str]:
         """One inference with these headers beside IIS's own."""
         body = {"inputs": [{"name": "word", "datatype": "BYTES", "shape": [len(words), 1], "data": list(words)}]}
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=120)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=300)
         try:
             sent = {"MS-ASPNETCORE-TOKEN": PAIRING, **headers}
             connection.request("POST", "/v2/models/rights/infer", json.dumps(body), sent)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 from tests.rigs.hosted_server import PAIRING, SHUTDOWN, WAIT_S, HostedServer, hosted
 from tests.rigs.keyed_project import KeyedProject
+from tests.rigs.processes import children_of, left_of
 
 LAUNCHER = Path(__file__).parents[2] / "rigs" / "venv_launcher.py"
 
@@ -26,7 +27,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> KeyedProject:
 def started_by(server: HostedServer) -> psutil.Process:
     """The interpreter behind the launcher."""
     server.wait_listening()
-    (child,) = psutil.Process(server.process.pid).children()
+    (child,) = children_of(server.process.pid)
     return child
 
 
@@ -37,7 +38,7 @@ def test_the_server_is_the_launchers_child_and_its_end_is_the_launchers(project:
         assert server.ask("GET", "/v2/health/live", PAIRING)[0] == 200
         assert server.ask("POST", "/iisintegration", SHUTDOWN) == (202, b"")
         assert server.process.wait(WAIT_S) == 0
-        assert psutil.wait_procs([child], timeout=20)[1] == []
+        assert left_of([child]) == []
 
 
 def test_a_launcher_that_is_killed_leaves_no_server_behind(project: KeyedProject):
@@ -45,4 +46,4 @@ def test_a_launcher_that_is_killed_leaves_no_server_behind(project: KeyedProject
     with hosted(project.folder, program=(sys.executable, str(LAUNCHER))) as server:
         child = started_by(server)
         server.process.kill()
-        assert psutil.wait_procs([child], timeout=20)[1] == []
+        assert left_of([child]) == []

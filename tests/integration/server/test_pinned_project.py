@@ -17,14 +17,14 @@ from tests.rigs.server_process import ServerProcess
 from torchgate.engine.pin.lock import read_lock
 from torchgate.project import create_project
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(1200)]
 
 
 def answer(server: ServerProcess, path: str, *, name: str = "", body: bytes | None = None) -> tuple[int, Any]:
     headers = {"Authorization": f"Bearer {server.token(name)}"} if name else {}
     request = urllib.request.Request(f"{server.url}{path}", body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=240) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -34,7 +34,7 @@ def test_a_server_is_ready_exactly_where_it_was_locked(tmp_path: Path):
     folder = tmp_path / "project ü"
     create_project(folder)
     command = [sys.executable, "-X", "utf8", "-m", "torchgate", "pin", str(folder)]
-    done = subprocess.run(command, capture_output=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr.decode()
     with ServerProcess.start(folder) as server:
         # The survey imports torch, and the door is open long before.
@@ -58,7 +58,7 @@ def test_a_server_is_ready_exactly_where_it_was_locked(tmp_path: Path):
 
 def after(server: ServerProcess, path: str, passing: str) -> tuple[int, Any]:
     """The first answer that does not say this any more."""
-    give_up_at = time.perf_counter() + 200
+    give_up_at = time.perf_counter() + 500
     while passing in json.dumps(found := answer(server, path, name="analyst")):
         assert time.perf_counter() < give_up_at, found
         time.sleep(0.1)

@@ -15,13 +15,14 @@ from tests.rigs.http_connection import Answer, HttpConnection
 from tests.rigs.keyed_project import KeyedProject
 from tests.rigs.server_process import ServerProcess
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(1200)]
 
 INFER = "/v2/models/owner/infer"
 QUOTAS = """
 [[quotas]]
 role = "asker"
-requests_per_minute = 6
+requests_per_minute = 1
+burst_s = 360
 
 [[quotas]]
 name = "rows"
@@ -74,11 +75,11 @@ async def test_who_floods_gets_429_and_its_neighbour_nothing_of_it(project: Keye
     answers = [await ask(server, flood, "POST", INFER, 1) for _ in range(20)]
     statuses = [answer.status for answer in answers]
     assert statuses[:6] == [200] * 6
-    assert statuses.count(429) >= 13  # a slow machine may give one back
+    assert statuses.count(429) >= 13  # one comes back each minute
     refused = answers[-1]
     assert refused.json()["code"] == "quota_exceeded"
     assert "Quota 'role asker' has no room for this request" in refused.json()["error"]
-    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
     assert [(await ask(server, calm, "POST", INFER, 1)).status for _ in range(3)] == [200] * 3
     codes = [event.get("status_detail") for event in project.audit_events()]
     assert codes.count("quota_exceeded") == statuses.count(429)
@@ -101,7 +102,7 @@ async def test_use_is_shown_to_each_its_own_and_to_the_operator_everybodys(
     own: list[dict[str, Any]] = (await ask(server, calm, "GET", "/v2/quotas")).json()["quotas"]
     assert {use["holder"] for use in own} == {"key:calm"}
     assert [(use["quota"], use["unit"], use["limit"]) for use in own] == [
-        ("role asker", "requests_per_minute", 6),
+        ("role asker", "requests_per_minute", 1),
         ("rows", "rows_per_minute", 10),
         ("rows", "compute_seconds_per_minute", 30),
     ]
@@ -119,9 +120,9 @@ def test_models_status_shows_the_callers_own_use(project: KeyedProject, server: 
         "--key", project.keys["calm"],
         "--config", str(project.folder),
     ]  # fmt: skip
-    shown = subprocess.run(status, capture_output=True, encoding="utf-8", check=True, timeout=100).stdout
+    shown = subprocess.run(status, capture_output=True, encoding="utf-8", check=True, timeout=400).stdout
     assert "of 6 requests_per_minute" in shown
-    shown = subprocess.run([*status, "--json"], capture_output=True, encoding="utf-8", check=True, timeout=100).stdout
+    shown = subprocess.run([*status, "--json"], capture_output=True, encoding="utf-8", check=True, timeout=400).stdout
     units = {"requests_per_minute", "rows_per_minute", "compute_seconds_per_minute"}
     assert {use["unit"] for use in json.loads(shown)["quotas"]} == units
 
@@ -146,6 +147,6 @@ for _ in range(12):
 
 def test_tritonclient_hears_429_and_the_quotas_name(project: KeyedProject, server: ServerProcess):
     command = [sys.executable, "-c", TRITON, f"127.0.0.1:{server.port}", project.keys["triton"]]
-    heard = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=100).stdout
+    heard = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=400).stdout
     assert heard.startswith("429 ")
     assert "Quota 'role asker'" in heard

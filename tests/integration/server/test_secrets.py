@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from tests.rigs.processes import environments_of, workers_of
 from tests.rigs.server_process import ServerProcess
 
 from torchgate.project import create_project
@@ -30,7 +30,7 @@ file_interval_s = 1
 log_level = "debug"
 log_format = "json"
 """
-_WAIT_S = 60.0
+_WAIT_S = 240.0
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
 
 
 def metrics(server: ServerProcess) -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {server.token('analyst')}"})
         answer = connection.getresponse()
@@ -77,7 +77,7 @@ def written_in(folder: Path) -> dict[str, bytes]:
 
 
 def environments_of_children(server: ServerProcess) -> list[str]:
-    return [repr(child.environ()) for child in psutil.Process(server.pid).children(recursive=True)]
+    return [repr(one) for one in environments_of(workers_of(server.pid))]
 
 
 def command(project: Path, *arguments: str) -> str:
@@ -85,7 +85,7 @@ def command(project: Path, *arguments: str) -> str:
         [sys.executable, "-m", "torchgate", *arguments, str(project)],
         capture_output=True,
         check=False,
-        timeout=100,
+        timeout=400,
         env={**os.environ, "CANARY_OUTBOUND": CANARIES[3]},
     )
     return (done.stdout + done.stderr).decode("utf-8", "replace")
@@ -99,7 +99,7 @@ def assert_no_canary(texts: dict[str, str | bytes]) -> None:
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1200)
 def test_a_rotation_and_an_outage_under_way_and_no_value_anywhere(project: Path) -> None:
     write(project, "pairing ü", CANARIES[0])
     with ServerProcess.start(project, environment={"CANARY_OUTBOUND": CANARIES[3]}) as server:

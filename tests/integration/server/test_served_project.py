@@ -15,7 +15,7 @@ import pytest
 from tests.rigs.http_connection import Answer, HttpConnection
 from tests.rigs.server_process import ServerProcess
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(1200)]
 
 BODY = json.dumps({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 1], "data": [1.5, -4]}]}).encode()
 INFER = "/v2/models/doubler/infer"
@@ -29,7 +29,7 @@ def command(server: ServerProcess, *arguments: str, stdin: str = "") -> subproce
         encoding="utf-8",
         input=stdin,
         check=False,
-        timeout=100,
+        timeout=400,
     )
 
 

@@ -49,7 +49,7 @@ class Iis:
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
         self._process = win32api.OpenProcess(win32con.PROCESS_ALL_ACCESS, False, server.pid)
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
 
     def close(self) -> None:
         """Hang up."""

@@ -21,7 +21,7 @@ from torchgate.telemetry.audit_verify import verify
 ROOT = Path(__file__).parents[3]
 PROGRAMS = Path(__file__).parent / "programs"
 MODELS = ROOT / "tests" / "models" / "owner"
-WAIT_S = 60.0
+WAIT_S = 240.0
 
 
 def project(folder: Path) -> KeyedProject:
@@ -114,7 +114,7 @@ def waitress(folder: Path) -> Iterator[WaitressProcess]:
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.linux("on Windows test_wfastcgi.py has the same with the server that is used there")
 def test_processes_share_the_models_of_one_pool_and_survive_it(tmp_path: Path):
     """Each of four threads gets its own answer; away is 503 at once, and back is back by itself."""

@@ -24,7 +24,7 @@ def doctor(*arguments: str) -> tuple[int, str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
-        timeout=200,
+        timeout=500,
     )
     return done.returncode, done.stdout.decode("utf-8") + done.stderr.decode("utf-8")
 

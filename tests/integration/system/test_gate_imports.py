@@ -37,7 +37,7 @@ print(json.dumps(sorted(sys.modules)))
 
 @pytest.fixture(scope="module")
 def imported() -> frozenset[str]:
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, timeout=240, check=True)
     return frozenset(json.loads(done.stdout))
 
 
@@ -72,7 +72,7 @@ torchgate.cli.main([sys.argv[1], "nowhere"])
 """
     for command in ("serve", "gate"):
         line = [sys.executable, "-c", program, command]
-        done = subprocess.run(line, capture_output=True, timeout=60, check=True)
+        done = subprocess.run(line, capture_output=True, timeout=240, check=True)
         early = frozenset(json.loads(done.stdout))
         assert "torchgate.gate.early_port" in early
         assert not early & set(LATE)

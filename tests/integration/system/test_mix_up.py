@@ -14,10 +14,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.rigs.http_connection import HttpConnection
 from tests.rigs.keyed_project import KeyedProject
+from tests.rigs.processes import kill, workers_of
 from tests.rigs.server_process import ServerProcess
 
 PRINCIPALS = 12
@@ -113,33 +113,21 @@ class Asker:
             assert outputs["owner"] == [f"key:{self._key_id}"] * len(numbers)
 
 
-def workers_of(server: ServerProcess) -> list[psutil.Process]:
-    """The server's worker processes that run now."""
-    found = []
-    for child in psutil.Process(server.pid).children(recursive=True):
-        try:
-            if "torchgate.worker_app" in child.cmdline():
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 async def kill_workers(server: ServerProcess, askers: list[Asker], total: int) -> int:
     """Kill a worker each time another part of all questions is done; returns how many were killed."""
     killed = 0
     chooser = random.Random(99)
     while killed < KILLS and sum(sum(asker.outcomes.values()) for asker in askers) < total:
         done = sum(sum(asker.outcomes.values()) for asker in askers)
-        if done >= total * (killed + 1) // (KILLS + 2) and (workers := workers_of(server)):
-            chooser.choice(workers).kill()
+        if done >= total * (killed + 1) // (KILLS + 2) and (workers := workers_of(server.pid)):
+            kill(chooser.choice(workers))
             killed += 1
         await asyncio.sleep(0.01)  # polls the askers' counts, does not time anything
     return killed
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_every_answer_belongs_to_its_question(project: KeyedProject) -> None:
     """No answer is shifted, lost or doubled by cancels and worker deaths, and the audit trail counts them all."""
     with ServerProcess.start(project.folder) as server:

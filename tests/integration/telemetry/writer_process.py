@@ -48,7 +48,7 @@ async def fill_up(trail: AuditTrail, lift_limit: object) -> None:
         say(f"refused {written} available {trail.is_available}")
     await asyncio.to_thread(sys.stdin.readline)
     lift_limit()  # type: ignore[operator]
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not trail.is_available and time.monotonic() < deadline:  # noqa: ASYNC110 - as the gate sees it: by asking
         await asyncio.sleep(0.02)
     await trail.write(make_event(request_id="again"))

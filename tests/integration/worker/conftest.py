@@ -50,7 +50,7 @@ class Worker:
         return await self.next()
 
     async def next(self):
-        return await asyncio.wait_for(self._messages.get(), 90)
+        return await asyncio.wait_for(self._messages.get(), 300)
 
     async def ask(self, message):
         self.child.write(encode(message))

@@ -100,7 +100,7 @@ class Front:
         """Listen no more."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(20)
+        self._thread.join(120)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

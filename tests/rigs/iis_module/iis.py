@@ -24,8 +24,8 @@ from tests.rigs.iis_module.front import Front, Preload
 from tests.rigs.iis_module.server_process import Tokens
 from tests.rigs.iis_module.worker_process import WorkerProcess
 
-_DRAIN_S = 90.0  # shutdownTimeLimit of a pool
-_ANSWER_S = 120.0
+_DRAIN_S = 240.0
+_ANSWER_S = 300.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
+from tests.rigs.processes import children_of, is_alive
 
 _KEPT_CHARACTERS = 30_000
 
@@ -53,11 +53,9 @@ class PosixProcess:
 
     def members(self) -> set[int]:
         """Process ids of it and of all that it has started and not let go."""
-        try:
-            root = psutil.Process(self.pid)
-            return {self.pid, *(child.pid for child in root.children(recursive=True))}
-        except psutil.NoSuchProcess:
+        if not is_alive(self.pid):
             return set()
+        return {self.pid, *(child.pid for child in children_of(self.pid, recursive=True))}
 
     def owner_of(self, port: int) -> int | None:
         """Which of its members listens, itself before others; None: another process does."""
@@ -79,8 +77,8 @@ class PosixProcess:
             _kill(pid)
         if not self.has_ended():
             self._process.kill()
-        self._process.wait(20)
-        self._reader.join(20)
+        self._process.wait(120)
+        self._reader.join(120)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

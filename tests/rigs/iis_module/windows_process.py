@@ -92,8 +92,8 @@ class WindowsProcess:
         if not self.has_ended():
             win32process.TerminateProcess(self._process, 1)
         self._job.Close()
-        self.wait(20)
-        self._reader.join(20)
+        self.wait(120)
+        self._reader.join(120)
 
     def lend(self, token: object) -> int:
         """Duplicate a token into it; the handle's number there."""

@@ -53,7 +53,7 @@ class EntraProcess:
         with self._process as process:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait(30)
+            process.wait(120)
 
     def switch(self, *paths: str) -> None:
         """Turn switches that entra.mjs lists, e.g. `shape/user`."""
@@ -81,7 +81,7 @@ class EntraProcess:
     def _ask(self, method: str, path: str) -> bytes:
         address = urllib.parse.urlsplit(self.host)
         context = ssl.create_default_context(cafile=self.ca_file)
-        connection = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=30, context=context)
+        connection = http.client.HTTPSConnection(address.hostname or "", address.port, timeout=120, context=context)
         try:
             connection.request(method, path)
             response = connection.getresponse()

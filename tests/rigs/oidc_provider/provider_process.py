@@ -51,7 +51,7 @@ class ProviderProcess:
             with self._process as process:
                 assert process.stdin is not None
                 process.stdin.close()
-                process.wait(30)
+                process.wait(120)
 
     def switch(self, path: str) -> None:
         """Turn one of the switches that provider.mjs lists, e.g. `jwks/down`."""
@@ -81,7 +81,7 @@ class ProviderProcess:
 
     def _request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
         address = urllib.parse.urlsplit(self.issuer)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()

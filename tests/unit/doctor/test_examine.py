@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from tests.rigs.doctor_world import world_of
 
-from torchgate.contract.clock import monotonic_s
 from torchgate.contract.diagnosis import Diagnosis, amber, ok, red, skipped
 from torchgate.doctor.checks import CHECKS
 from torchgate.doctor.examine import examine
@@ -62,19 +61,17 @@ def test_a_check_that_hangs_is_given_up_and_keeps_nobody(tmp_path: Path):
 
     def hangs(_: World) -> Iterator[Diagnosis]:
         yield ok("the first half")
-        over.wait(60)
+        over.wait()
 
-    began_at = monotonic_s()
-    found = report(tmp_path, check(hangs, limit_s=0.2), check(lambda _: [ok("well")], "other"))
+    found = report(tmp_path, check(hangs, limit_s=4.0), check(lambda _: [ok("well")], "other"))
     over.set()
-    assert monotonic_s() - began_at < 10
     assert [entry.verdict for entry in found.findings] == ["ok", "red", "ok"]
-    assert "did not end within 0.2 s" in found.findings[1].seen
+    assert "did not end within 4 s" in found.findings[1].seen
 
 
 def test_checks_run_side_by_side(tmp_path: Path):
     """Each waits for the other to have begun."""
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(2, timeout=120)
 
     def meets(_: World) -> Iterator[Diagnosis]:
         barrier.wait()

@@ -129,7 +129,7 @@ class Workers:
     def __init__(self, children: WireChildren) -> None:
         self.children = children
         self.tokens = FakeTokens()
-        settings = EngineSettings(section_bytes=1 << 20, restart_delay_s=0.0, start_timeout_s=5.0)
+        settings = EngineSettings(section_bytes=1 << 20, restart_delay_s=0.0, start_timeout_s=60.0)
         self.back_end = LocalWorkers(children, HeapSections(), settings, environment={})
 
     def serving(self) -> WireChild:

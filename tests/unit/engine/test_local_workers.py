@@ -60,7 +60,7 @@ class Rig:
         self.sections = HeapSections()
         self.told: list[tuple[str, str, int]] = []
         self.events: list[LifecycleEvent] = []
-        values = {"section_bytes": 1 << 20, "restart_delay_s": 0.0, "start_timeout_s": 5.0, **settings}
+        values = {"section_bytes": 1 << 20, "restart_delay_s": 0.0, "start_timeout_s": 60.0, **settings}
         self.workers = LocalWorkers(
             children,
             self.sections,
@@ -388,7 +388,7 @@ async def test_the_only_worker_of_a_version_is_replaced_at_once_each_time(make: 
     for number in range(3):
         killed = rig.serving()
         killed.end(-9)
-        await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is not killed, 20)  # noqa: B023
+        await until(lambda: bool(rig.workers._versions[ACTIVATION].live) and rig.serving() is not killed)  # noqa: B023
         assert values(await rig.run(number)) == [number]
 
 

@@ -12,7 +12,7 @@ from torchgate.gate.early_port import BACKLOG, FAILED_ANSWER, PORT_VARIABLES, Ea
 from torchgate.gate.settings import GateSettings
 
 GET = b"GET /v2/health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -26,5 +26,5 @@ os.write({report}, f"{{text}} {{free > 2}}".encode())
 )
 def test_what_is_missing_is_filled(closed: str, report: int, found: str) -> None:
     line = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", PROGRAM.format(report=report)]
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, timeout=240, check=True)
     assert done.stdout.decode() == found

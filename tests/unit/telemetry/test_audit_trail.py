@@ -160,7 +160,7 @@ async def test_queue_is_bounded_and_says_so(make_trail: MakeTrail, monkeypatch: 
     await trail.start()
 
     def slow_disk(descriptor: int) -> None:
-        is_quick.wait(30)
+        is_quick.wait(120)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow_disk)
@@ -199,7 +199,7 @@ async def test_trail_refuses_while_it_can_not_be_written_and_recovers(
     with pytest.raises(AuditUnavailable):
         await trail.write(make_event())
     obstacle.rmdir()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not trail.is_available:  # noqa: ASYNC110 - as the gate sees it: by asking
             await asyncio.sleep(0.01)
     await trail.write(make_event(request_id="again"))

@@ -108,13 +108,13 @@ def test_a_thread_that_enters_late_never_gets_a_number_that_is_something_elses_b
 
     thread = threading.Thread(target=work)
     thread.start()
-    began.wait(30)
+    began.wait(120)
     try:
         run.rights.end()
     except ProcessEnded:
         seen.append("ended")  # it stood in a block at that moment
         run.rights._is_over = True
-    thread.join(30)
+    thread.join(120)
     assert seen[0] in ("NoCaller", "ended")
     assert "CannotImpersonate" not in seen
 

@@ -39,8 +39,8 @@ def increment(end):
 
 
 def breed(end):
-    """A child of its own, which would live for a minute; its pid goes over the channel."""
-    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    """A child of its own, which would live for minutes; its pid goes over the channel."""
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
     end.write(b"%d\n" % grandchild.pid)
     end.read()
 
@@ -54,7 +54,7 @@ def detach(end):
         os.setsid()
         grandchild = os.fork()
         if grandchild == 0:
-            time.sleep(60)
+            time.sleep(900)
         end.write(b"%d\n" % grandchild)
         os._exit(0)
     os.wait()
@@ -72,7 +72,7 @@ def bomb(end):
         while number < 20_000:
             if os.fork() == 0:
                 os.setsid()
-                time.sleep(60)
+                time.sleep(900)
             number += 1
     except BlockingIOError:
         pass
@@ -89,7 +89,7 @@ def swell(end):
     for _ in range(8):
         if os.fork() == 0:
             kept = b"x" * (32 << 20)
-            time.sleep(60)
+            time.sleep(900)
             del kept
     end.read()
 

@@ -109,7 +109,7 @@ async def sleep():
     """Connects, and never reads again."""
     receiver = Receiver()
     receiver.introduced(await LocalPipes().connect(ADDRESS, receiver, owner=sys.argv[4]))
-    time.sleep(60)  # noqa: ASYNC251 - a loop that hangs is what is wanted
+    time.sleep(900)  # noqa: ASYNC251 - a loop that hangs is what is wanted
 
 
 async def trap():

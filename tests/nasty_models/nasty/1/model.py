@@ -36,15 +36,15 @@ def print_much():
 
 
 def breed():
-    """Children that would live for a minute; their numbers lie beside where the test looks."""
-    pids = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid for _ in range(5)]
+    """Children that would live for minutes; their numbers lie beside where the test looks."""
+    pids = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"]).pid for _ in range(5)]
     Path(os.environ["TORCHGATE_TEST_FILE"]).write_text(" ".join(map(str, pids)), encoding="utf-8")
-    time.sleep(60)
+    time.sleep(900)
 
 
 def close():
     os.closerange(3, 256)
-    time.sleep(60)
+    time.sleep(900)
 
 
 def garble():
@@ -54,7 +54,7 @@ def garble():
             os.write(descriptor, b"\xff" * 100_000)
         except OSError:
             continue
-    time.sleep(60)
+    time.sleep(900)
 
 
 def stand():
@@ -63,7 +63,7 @@ def stand():
             signal.signal(number, signal.SIG_IGN)
         except (OSError, ValueError):
             continue
-    time.sleep(60)
+    time.sleep(900)
 
 
 def spin():
@@ -141,13 +141,13 @@ def bomb():
             pid = os.fork()
             if pid == 0:
                 os.setsid()
-                time.sleep(60)
+                time.sleep(900)
                 os._exit(0)
             pids.append(pid)
     except BlockingIOError:
         pass
     Path(os.environ["TORCHGATE_TEST_FILE"]).write_text(" ".join(map(str, pids)), encoding="utf-8")
-    time.sleep(60)
+    time.sleep(900)
 
 
 def detach():
@@ -156,7 +156,7 @@ def detach():
         os.setsid()
         pid = os.fork()
         if pid == 0:
-            time.sleep(60)
+            time.sleep(900)
             os._exit(0)
         Path(os.environ["TORCHGATE_TEST_FILE"]).write_text(str(pid), encoding="utf-8")
         os._exit(0)

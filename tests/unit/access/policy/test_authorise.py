@@ -269,6 +269,6 @@ def test_a_function_that_cannot_be_had_is_a_clear_mistake(tmp_path: Path, refere
 
 
 async def _until(condition: Any) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110 - of another thread, which sets no event
             await asyncio.sleep(0.001)

@@ -13,7 +13,8 @@ from torchgate.access.secret_settings import SecretRefreshSettings
 from torchgate.access.secrets.live_secrets import LiveSecrets, SecretsMissing
 from torchgate.access.secrets.secret import Secret, SecretUnreadable, SecretValue
 
-SETTINGS = SecretRefreshSettings(interval_s=300.0, file_interval_s=10.0, timeout_s=1.0)
+SETTINGS = SecretRefreshSettings(interval_s=300.0, file_interval_s=10.0, timeout_s=60.0)
+IMPATIENT = SecretRefreshSettings(interval_s=300.0, file_interval_s=10.0, timeout_s=1.0)
 
 
 class Store:
@@ -44,12 +45,12 @@ def failing(error: Exception) -> Callable[[], Secret]:
 
 
 class Rig:
-    def __init__(self, **stores: Store) -> None:
+    def __init__(self, settings: SecretRefreshSettings = SETTINGS, /, **stores: Store) -> None:
         self.now = 1000.0
         self.changes: list[tuple[str, str]] = []
         self.secrets = LiveSecrets(
             stores,
-            SETTINGS,
+            settings,
             clock=lambda: self.now,
             wall_clock=lambda: self.now,
             jitter=lambda: 1.0,
@@ -77,11 +78,11 @@ async def test_a_store_that_hangs_does_not_hang_the_start() -> None:
     released = threading.Event()
 
     def hang() -> Secret:
-        released.wait(30)
+        released.wait(120)
         return fixed("hunter1")()
 
     store = Store(hang)
-    rig = Rig(one=store)
+    rig = Rig(IMPATIENT, one=store)
     with pytest.raises(SecretsMissing, match="no answer within 1 s"):
         await rig.secrets.start()
     released.set()
@@ -89,12 +90,12 @@ async def test_a_store_that_hangs_does_not_hang_the_start() -> None:
 
 async def test_while_a_read_hangs_no_second_one_begins(caplog: pytest.LogCaptureFixture) -> None:
     store = Store(fixed("hunter1"))
-    rig = Rig(one=store)
+    rig = Rig(IMPATIENT, one=store)
     await rig.secrets.start()
     released = threading.Event()
 
     def hang() -> Secret:
-        released.wait(30)
+        released.wait(120)
         return fixed("hunter9")()
 
     store.answer = hang
@@ -194,7 +195,7 @@ async def test_a_failing_store_is_asked_more_often_and_a_file_more_often_still()
 
 async def test_the_background_refresh_goes_on_through_failures_and_ends_when_told() -> None:
     store = Store(fixed("hunter1"))
-    settings = SecretRefreshSettings(interval_s=1.0, timeout_s=1.0)
+    settings = SecretRefreshSettings(interval_s=1.0, timeout_s=60.0)
     secrets = LiveSecrets({"pepper": store}, settings, jitter=lambda: 0.0)
     changed = asyncio.Event()
     await secrets.start()
@@ -208,7 +209,7 @@ async def test_the_background_refresh_goes_on_through_failures_and_ends_when_tol
         return fixed("hunter2")()
 
     store.answer = twice_failing
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         await changed.wait()
     assert secrets.get("pepper").current() == b"hunter2"
     await secrets.stop()

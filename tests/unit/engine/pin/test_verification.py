@@ -151,7 +151,7 @@ async def test_a_server_whose_survey_never_ends_can_be_stopped(project: Project)
     engine = project.engine()
     await engine.start()
     await until(lambda: project.surveys != [])
-    await asyncio.wait_for(engine.stop(1), 10)
+    await asyncio.wait_for(engine.stop(1), 120)
 
 
 @pytest.mark.parametrize(
