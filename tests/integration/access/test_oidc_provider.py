@@ -101,7 +101,7 @@ async def test_start_does_not_wait_and_the_first_token_finds_the_keys(server: Se
     (issuer,) = slow.authentication.issuers()
     assert (issuer.keys, issuer.failure) == (0, ""), "it neither has keys nor has it given up"
     await slow.authentication.stop()
-    await asyncio.to_thread(server.provider.switch, "reset")
+    await asyncio.to_thread(server.provider.switch, "jwks/ok")
     await server.authentication.start()
     assert await server.answer(token) == good(server)
     assert await asyncio.to_thread(server.provider.asked) == {"jwks": 1, "discovery": 1}

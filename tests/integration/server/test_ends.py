@@ -40,8 +40,7 @@ class Doubler(torchgate.Model):
         return {"y": x * 2}
 '''
 
-PATIENCE = """
-[gate]
+PATIENCE = """[gate]
 default_timeout_s = 300
 drain_s = 100
 """
@@ -77,7 +76,9 @@ def project(tmp_path: Path) -> Path:
     create_project(folder)
     (folder / "models" / "doubler" / "1" / "model.py").write_text(MODEL, encoding="utf-8")
     gate = folder / "torchgate.toml"
-    gate.write_text(f"{gate.read_text(encoding='utf-8')}{PATIENCE}", encoding="utf-8")
+    text = gate.read_text(encoding="utf-8")
+    assert "[gate]\n" in text
+    gate.write_text(text.replace("[gate]\n", PATIENCE), encoding="utf-8")
     settings = folder / "models" / "doubler" / "model.toml"
     text = settings.read_text(encoding="utf-8") + f"\n[parameters]\nfolder = {json.dumps(str(tmp_path))}\n"
     settings.write_text(text, encoding="utf-8")

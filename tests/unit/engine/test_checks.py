@@ -32,7 +32,9 @@ def test_a_deadline_too_short_for_companions_of_a_hanging_row_is_a_warning_where
     settings = (MODELS / "owner" / "model.toml").read_text(encoding="utf-8")
     (tmp_path / "owner" / "1").mkdir(parents=True)
     (tmp_path / "owner" / "1" / "model.py").write_bytes((MODELS / "owner" / "1" / "model.py").read_bytes())
-    (tmp_path / "owner" / "model.toml").write_text(settings.replace("= 60.0", "= 20.0"), encoding="utf-8")
+    (tmp_path / "owner" / "model.toml").write_text(
+        settings.replace("= 300.0", "= 20.0").replace("= 5.0", "= 1.5"), encoding="utf-8"
+    )
     found = sentences(EngineSettings(), "owner", folder=tmp_path)
     assert [(severity, setting) for severity, setting, _ in found] == [("warning", "limits.max_timeout_s")]
     assert "27" in found[0][2]
