@@ -14,10 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from torchgate.config import FILE_NAME, read_configuration
+from torchgate.contract.kerberos import NegotiationFailed
 from torchgate.contract.quota_use import SHARED
 from torchgate.engine.catalog import read_catalog
 from torchgate.gate.checks import is_loopback
 from torchgate.gate.client import ClientAnswer, GateClient
+from torchgate.kerberos_places import negotiation
 from torchgate.project import ProjectError, development_token, running_server
 from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import no_impersonation_here
@@ -289,6 +291,8 @@ def _accepted(ask: Callable[[], ClientAnswer], url: str) -> Any:
         raise Refused(
             f"no server answers at {url}: {error.strerror or error}. Is it running? Start it: torchgate serve"
         ) from None
+    except NegotiationFailed as error:
+        raise Refused(f"Negotiate with {url} failed: {error}.") from None
     if answer.status != 200:
         sentence = answer.error or "the answer holds no reason."
         mark = f" (request id {answer.request_id})" if answer.request_id else ""
@@ -310,7 +314,10 @@ def _client(parsed: argparse.Namespace) -> tuple[GateClient, str]:
     key = parsed.key or (_credential(parsed.key_file) if parsed.key_file is not None else None)
     url = parsed.url or running_server(_state_folder(parsed)).url
     try:
-        client = GateClient(url, token=token, key=key, timeout_s=parsed.timeout_s, tls=_tls(parsed))
+        negotiate = negotiation if parsed.negotiate else None
+        client = GateClient(
+            url, token=token, key=key, timeout_s=parsed.timeout_s, tls=_tls(parsed), negotiate=negotiate
+        )
         parts = urlsplit(url)
     except ValueError as error:
         raise (WrongUse if parsed.url else InputError)(f"{error}.") from None

@@ -1,4 +1,4 @@
-"""What this operating system has for Kerberos tickets."""
+"""What this operating system has for Kerberos tickets: those of callers, and those of our own user."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from torchgate.access.negotiate_settings import NegotiateSettings
-from torchgate.contract.kerberos import KerberosAcceptor
+from torchgate.contract.kerberos import KerberosAcceptor, Negotiation
 
 
 def kerberos_acceptor(settings: NegotiateSettings | None, folder: Path) -> KerberosAcceptor | None:
@@ -28,3 +28,22 @@ def kerberos_acceptor(settings: NegotiateSettings | None, folder: Path) -> Kerbe
     from torchgate.posix.kerberos import GssapiAcceptor
 
     return GssapiAcceptor(folder / settings.keytab, settings.service)
+
+
+def negotiation(host: str) -> Negotiation:
+    """Proves the user of this process to a server.
+
+    Args:
+        host: of the server, as its URL names it.
+
+    Raises:
+        NegotiationFailed: it can't be done here; the text says why.
+    """
+    # Imported here: each room is for its own system alone.
+    if sys.platform == "win32":
+        from torchgate.windows.negotiation import SspiNegotiation
+
+        return SspiNegotiation(host)
+    from torchgate.posix.negotiation import GssapiNegotiation
+
+    return GssapiNegotiation(host)

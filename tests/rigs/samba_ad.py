@@ -111,6 +111,10 @@ class Domain:
         _run(["samba-tool", "domain", "exportkeytab", str(path), f"--principal={principal}", f"-s{self._settings}"])
         return path
 
+    def add_service(self, service: str, user: str = "websvc") -> None:
+        """Let a user's account have this service, too."""
+        _run(["samba-tool", "spn", "add", service, user, f"-s{self._settings}"])
+
     def set_password(self, user: str, password: str) -> None:
         """As an administrator does."""
         _run(["samba-tool", "user", "setpassword", user, f"--newpassword={password}", f"-s{self._settings}"])

@@ -171,5 +171,10 @@ def of_server(command: argparse.ArgumentParser, *, has_project: bool = True) -> 
     who.add_argument("--key-file", type=path, metavar="FILE", help="with the API key in this file")
     who.add_argument("--key", type=text, help="with this API key (others on this machine may see it)")
     who.add_argument("--certificate", type=path, metavar="FILE", help="with this client certificate (PEM), by https")
+    who.add_argument(
+        "--negotiate",
+        action="store_true",
+        help="as the user who is logged in here (Kerberos; on Windows its own sign-in), by https or to this machine",
+    )
     command.add_argument("--certificate-key", type=path, metavar="FILE", help="its private key, if not in its file")
     command.add_argument("--ca-file", type=path, metavar="FILE", help="authorities that the server's certificate has")

@@ -1,4 +1,4 @@
-"""What access needs of a Kerberos library; `posix` fills it."""
+"""What is needed of a Kerberos library, by a server and by its client; `posix` and `windows` fill it."""
 
 from __future__ import annotations
 
@@ -40,5 +40,29 @@ class KerberosAcceptor(Protocol):
 
         Raises:
             TicketRefused: it proves nobody, or it was used before.
+        """
+        ...
+
+
+class NegotiationFailed(Exception):
+    """A user can't be proven to a server, or the server not to its user; the text has never a word of a token."""
+
+
+class Negotiation(Protocol):
+    """One exchange that proves the user of this process to one server, and that server to the user (RFC 4559)."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether both ends are proven."""
+        ...
+
+    def step(self, token: bytes | None) -> bytes:
+        """What to send next; empty: nothing more.
+
+        Args:
+            token: what the server said to the last; None: nothing was sent yet.
+
+        Raises:
+            NegotiationFailed: there is nothing to prove it with, or the server is another one.
         """
         ...

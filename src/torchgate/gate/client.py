@@ -5,10 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
+
+from torchgate.contract.kerberos import Negotiation
+from torchgate.gate.checks import is_loopback
+from torchgate.gate.negotiating import Received, negotiated
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class GateClient:
         token: bearer token; key: API key; at most one of them.
         timeout_s: of connecting and of each wait for bytes.
         tls: for https; None: the system's authorities.
+        negotiate: begins to prove the user of this process to a host, instead of token and key.
 
     Raises:
-        ValueError: the URL is none, or both credentials are given.
+        ValueError: the URL is none, two credentials are given, or a proof of the user would travel in the clear.
     """
 
     def __init__(
@@ -52,17 +57,23 @@ class GateClient:
         key: str | None = None,
         timeout_s: float = 60.0,
         tls: ssl.SSLContext | None = None,
+        negotiate: Callable[[str], Negotiation] | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             hint = "; where the server has a unix socket, give the URL of its proxy" if parts.scheme == "unix" else ""
             raise ValueError(f"{url!r} is not a URL like http://127.0.0.1:8080{hint}")
-        if token is not None and key is not None:
-            raise ValueError("a token and a key were given; a request carries one credential")
+        if [token, key, negotiate].count(None) < 2:
+            raise ValueError("more than one of token, key and Negotiate was given; a request carries one credential")
+        if negotiate is not None and parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError(
+                f"the proof of a user goes by https or to this machine, and {url!r} is neither; give an https URL"
+            )
         self._is_tls = parts.scheme == "https"
         self._host, self._port, self._root = parts.hostname, parts.port, parts.path.rstrip("/")
         self._timeout_s = timeout_s
         self._tls = tls
+        self._negotiate = negotiate
         self._headers = {"Accept": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -77,6 +88,7 @@ class GateClient:
 
         Raises:
             OSError: the server can't be reached, or hung up.
+            NegotiationFailed: this user can't be proven to it, or it is another server.
         """
         return self.request("POST", f"{_model_path(model, version)}/infer", request)
 
@@ -154,9 +166,15 @@ class GateClient:
             headers = {**self._headers, **(more or {})}
             if payload is not None:
                 headers["Content-Type"] = "application/json"
-            connection.request(method, self._root + path, payload, headers)
-            response = connection.getresponse()
-            return ClientAnswer(response.status, _json(response.read()), response.headers.get("X-Request-ID", ""))
+
+            def ask(credential: Mapping[str, str]) -> Received:
+                connection.request(method, self._root + path, payload, {**headers, **credential})
+                response = connection.getresponse()
+                return Received(response.status, response.headers, response.read())
+
+            # A redirect is an answer like any: nothing goes where the caller has not pointed.
+            received = ask({}) if self._negotiate is None else negotiated(ask, self._negotiate(self._host))
+            return ClientAnswer(received.status, _json(received.body), received.headers.get("X-Request-ID", ""))
         except http.client.HTTPException as error:
             raise ConnectionError(f"{self._host} did not answer in HTTP: {error!r}") from None
         finally:

@@ -9,10 +9,10 @@ from typing import Any
 
 from torchgate.contract.kerberos import KerberosTicket, TicketRefused
 
-_SPNEGO = "1.3.6.1.5.5.2"
+SPNEGO = "1.3.6.1.5.5.2"
 _SPNEGO_START = bytes.fromhex("06062b0601050502")
 _LOGON_INFO = b"urn:mspac:logon-info"
-_NTLM = b"NTLMSSP\0"
+NTLM = b"NTLMSSP\0"
 MAX_TOKEN_BYTES = 48 * 1024
 """Longest token: tickets with a large PAC stay below. Source: MaxTokenSize of Windows, 48,000 bytes."""
 
@@ -37,7 +37,7 @@ class GssapiAcceptor:
     """
 
     def __init__(self, keytab: Path, service: str = "") -> None:
-        self._gssapi = _library()
+        self._gssapi = library()
         try:
             keytab.open("rb").close()
         except OSError as error:
@@ -50,19 +50,19 @@ class GssapiAcceptor:
             self._credentials = gssapi.Credentials(
                 name=name,
                 usage="accept",
-                mechs=[gssapi.OID.from_int_seq(_SPNEGO)],
+                mechs=[gssapi.OID.from_int_seq(SPNEGO)],
                 store={"keytab": f"FILE:{keytab}", "rcache": "dfl:"},
             )
         except gssapi.exceptions.GSSError as error:
             which = f"a key of {service}" if service else "a key"
             raise KerberosUnavailable(
-                f"the keytab {keytab} has no {which.removeprefix('a ')} that can be used: {_minor(error)}. "
+                f"the keytab {keytab} has no {which.removeprefix('a ')} that can be used: {words_of(error)}. "
                 "`klist -k FILE` shows what it has."
             ) from None
 
     def accept(self, token: bytes) -> KerberosTicket:
         """The caller of a token."""
-        if token.startswith(_NTLM):
+        if token.startswith(NTLM):
             raise TicketRefused("NTLM, which proves nobody here")
         if len(token) > MAX_TOKEN_BYTES or _SPNEGO_START not in token[:32]:
             raise TicketRefused("no SPNEGO token")
@@ -83,7 +83,7 @@ class GssapiAcceptor:
         try:
             yield
         except self._gssapi.exceptions.GSSError as error:
-            raise TicketRefused(_minor(error)) from None
+            raise TicketRefused(words_of(error)) from None
 
 
 def _logon_info(client: Any) -> bytes | None:
@@ -98,7 +98,12 @@ def _logon_info(client: Any) -> bytes | None:
     return bytes(values[0])
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The package gssapi.
+
+    Raises:
+        KerberosUnavailable: it is not installed.
+    """
     try:
         import gssapi
     except ImportError:
@@ -108,7 +113,7 @@ def _library() -> Any:
     return gssapi
 
 
-def _minor(error: Any) -> str:
+def words_of(error: Any) -> str:
     """The library's own words on what was wrong; they name no key and no ticket."""
     try:
         texts = error.get_all_statuses(error.min_code, False) or error.get_all_statuses(error.maj_code, True)

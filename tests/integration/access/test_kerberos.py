@@ -6,6 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -290,3 +291,61 @@ def test_presented_tickets_are_not_shown(domain: Domain) -> None:
     token = token_of(domain)
     assert token.hex() not in repr(Presented(negotiate=token))
     assert "Presented(negotiate)" in repr(Presented(negotiate=token))
+
+
+@pytest.fixture(scope="module")
+def here(domain: Domain) -> Any:
+    """An acceptor of tickets for this machine's own name."""
+    domain.add_service("HTTP/localhost")
+    return accepting(domain.new_keytab("localhost.keytab", "HTTP/localhost"), "")
+
+
+async def predict(domain: Domain, user: str, url: str, *arguments: str) -> tuple[int, str, str]:
+    """The exit code of `torchgate predict --negotiate`, and what it says on stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "torchgate", "predict", "double", "x=[[1.5,-2]]", "--negotiate", "--url", url, *arguments,
+        env=domain.environment(user), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, complained = await asyncio.wait_for(process.communicate(), 120)
+    return process.returncode or 0, said.decode(), complained.decode()
+
+
+@pytest.mark.identity_case("Negotiate, as a client", "the user's ticket, by `predict --negotiate`", "its principal")
+async def test_predict_proves_its_user_by_a_ticket(domain: Domain, here: Any) -> None:
+    """One ticket for each of its requests; whom the policy refuses is told so, and who has no ticket what to do."""
+    async with gate(domain, here) as rig:
+        url = f"http://localhost:{rig.port}"
+        assert await predict(domain, "alice", url) == (0, '{"y": [[3.0, -4.0]]}\n', "")
+        assert [(event.action, event.status) for event in rig.seen] == [("read", 200), ("infer", 200)]
+        assert {event.principal and event.principal.key for event in rig.seen} == {domain.sid_of("alice")}
+        code, said, complained = await predict(domain, "mallory", url)
+        assert (code, said, "answered 403" in complained) == (1, "", True)
+        code, said, complained = await predict(domain, "nobody", url)
+        assert (code, said, "kinit" in complained) == (1, "", True)
+        assert len(rig.seen) == 3, "without a ticket nothing is sent"
+
+
+@pytest.mark.identity_case(
+    "Negotiate, as a client", "a server that can't prove itself, and one that the domain does not know", "no answer"
+)
+async def test_predict_takes_no_answer_from_a_server_that_is_another_one(domain: Domain, here: Any) -> None:
+    """A ticket is for one service; what else stands at that address has no key to answer with."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        proof = base64.b64encode(b"\xa1\x07\x30\x05\xa0\x03\x0a\x01\x00").decode()  # SPNEGO: accepted, and no more
+        writer.write(
+            f"HTTP/1.1 200 OK\r\nWWW-Authenticate: Negotiate {proof}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as impostor:
+        port = impostor.sockets[0].getsockname()[1]
+        code, said, complained = await predict(domain, "alice", f"http://localhost:{port}")
+        assert (code, said) == (1, "")
+        assert "proof of itself is not good" in complained
+        code, said, complained = await predict(domain, "alice", f"http://127.0.0.1:{port}")
+        assert (code, said, "no Kerberos ticket for HTTP/127.0.0.1" in complained) == (1, "", True)
+    code, said, complained = await predict(domain, "alice", f"http://{HOST}:1")
+    assert (code, said, "https" in complained) == (2, "", True)
