@@ -61,8 +61,8 @@ from torchgate.windows_here import console_events, windows_accounts
 
 _log = logging.getLogger("torchgate.app")
 _PIPE_NAME = "pool"
-ENGINE_STOP_S = 1.0
-"""For batches that still run when the gate has drained: 6 s + 1 s leaves 1 s of 8 for the audit."""
+ENGINE_STOP_S = 0.5
+"""For what still runs when the gate has drained, cut and cancelled: calls of the user's app beside its requests."""
 
 
 Main = Callable[[Configuration, TorchgateSettings, Hosting], Coroutine[Any, Any, None]]

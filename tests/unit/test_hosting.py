@@ -8,7 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from torchgate.composition import ENGINE_STOP_S
+from torchgate.engine.local_workers import STOP_GRACE_S as WORKERS_S
 from torchgate.gate.early_port import EarlyPort
+from torchgate.gate.http_server import STOP_GRACE_S as CANCELLED_S
+from torchgate.gate.settings import GateSettings
 from torchgate.hosting import Hosting
 from torchgate.stop_signals import StopSignals
 
@@ -46,3 +50,8 @@ async def test_without_a_connection_its_looks_are_waited_for(port: EarlyPort):
 async def test_where_no_module_waits_nobody_else_does():
     with pytest.raises(StopIteration):
         Hosting(StopSignals(asyncio.get_running_loop()), EarlyPort({})).module_has_looked().send(None)
+
+
+def test_by_default_all_that_a_stop_waits_for_is_over_in_eight_seconds() -> None:
+    """IIS's modules kill after ten; what is left is for the end of the audit trail and of the process."""
+    assert GateSettings().drain_s + CANCELLED_S + ENGINE_STOP_S + WORKERS_S <= 8

@@ -29,7 +29,7 @@ from torchgate.engine.worker_process import WorkerProcess
 _log = logging.getLogger("torchgate.engine")
 
 WORKER_MODULE = "torchgate.worker_app"
-_STOP_GRACE_S = 0.5
+STOP_GRACE_S = 0.5
 """For workers to end by themselves when the server stops; what runs then has had the engine's drain already."""
 
 
@@ -130,8 +130,8 @@ class LocalWorkers:
     async def stop(self) -> None:
         """End everything; running batches get a short grace."""
         versions, self._versions = list(self._versions.values()), {}
-        await asyncio.gather(self._standbys.stop(), *(replicas.stop(_STOP_GRACE_S) for replicas in versions))
-        await asyncio.gather(*(worker.stop(_STOP_GRACE_S) for worker in list(self._workers)))
+        await asyncio.gather(self._standbys.stop(), *(replicas.stop(STOP_GRACE_S) for replicas in versions))
+        await asyncio.gather(*(worker.stop(STOP_GRACE_S) for worker in list(self._workers)))
         self._children.close()
 
     def _of(self, activation: int) -> Replicas:

@@ -150,6 +150,7 @@ class GateProtocol(HttpToolsProtocol):
 
     limits: ConnectionLimits
     none_open: asyncio.Event
+    stopping: asyncio.Event
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Set the socket up, and refuse the connection beyond the limit."""
@@ -169,7 +170,10 @@ class GateProtocol(HttpToolsProtocol):
         self._certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
         self._is_surplus = len(self.connections) > self.limits.max_connections
-        if len(self.connections) > self.limits.max_connections_read:
+        if self.stopping.is_set():
+            # Accepted before the stop, ready after it (a late TLS handshake): all others were told to end before.
+            self.transport.close()
+        elif len(self.connections) > self.limits.max_connections_read:
             self._refuse(503)
         else:
             self._watch_head()

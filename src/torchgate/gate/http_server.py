@@ -61,13 +61,15 @@ class HttpServer:
         self._tls_listener: TlsListener | None = None
         self._date_timer: asyncio.TimerHandle | None = None
         self._none_open = asyncio.Event()
+        self._stopping = asyncio.Event()
         limits = ConnectionLimits(
             max_header_bytes=settings.max_header_bytes,
             max_connections=settings.max_connections,
             head_timeout_s=settings.head_timeout_s,
             is_behind_iis=carries_tokens(settings),
         )
-        protocol = type("BoundGateProtocol", (GateProtocol,), {"limits": limits, "none_open": self._none_open})
+        bound = {"limits": limits, "none_open": self._none_open, "stopping": self._stopping}
+        protocol = type("BoundGateProtocol", (GateProtocol,), bound)
         self._config = Config(
             application,
             http=protocol,
@@ -116,6 +118,7 @@ class HttpServer:
         """Accept no more, let running requests finish, then cut what is left. Safe to call twice."""
         if self._socket is None:
             return
+        self._stopping.set()
         state = self._server.server_state
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + (self._settings.drain_s if drain_s is None else drain_s)

@@ -23,6 +23,8 @@ from torchgate.access.certificate_settings import CertificateSettings
 from torchgate.access.identity.api_key import new_api_key
 from torchgate.access.settings import AccessSettings, IdentitySettings
 from torchgate.contract.decision import Action
+from torchgate.gate.asgi import GateApp
+from torchgate.gate.http_server import HttpServer
 from torchgate.gate.settings import GateSettings
 from torchgate.gate.tls import replaceable, tls_context
 from torchgate.gate.tls_key import TlsUnusable, key_from_file, key_from_secret
@@ -223,6 +225,25 @@ async def test_a_handshake_that_does_not_come_is_ended(place: Place) -> None:
     async with served(place.rig(handshake_timeout_s=1.0)) as rig:
         assert await away(_say, rig.port, b"\x16\x03\x01") == b""
         assert rig.seen == []
+
+
+async def test_a_handshake_that_ends_while_the_server_stops_holds_no_stop_up(place: Place) -> None:
+    """Its connection comes after all others were told to end: nobody would tell it, were it served."""
+    rig = place.rig(handshake_timeout_s=60)
+    settings = rig.settings.model_copy(update={"head_timeout_s": 600.0})
+    server = HttpServer(GateApp(rig.services()), settings, tls=rig.tls)
+    await server.start()
+    late, writer = await asyncio.open_connection("localhost", server.port)
+    running = http.client.HTTPSConnection("localhost", server.port, context=place.client(PRESS), timeout=WAIT_S)
+    await away(running.request, "POST", "/v2/models/hangs/infer", ONE_ROW)
+    await rig.engine.has_begun.wait()
+    stop = asyncio.create_task(server.stop(600))
+    await asyncio.sleep(0)  # until the stop waits for the running request
+    await writer.start_tls(place.client(PRESS), server_hostname="localhost")
+    assert await asyncio.wait_for(late.read(), WAIT_S) == b""
+    running.close()
+    await asyncio.wait_for(stop, WAIT_S)
+    writer.transport.abort()
 
 
 @on_each_loop
