@@ -419,6 +419,26 @@ async def test_a_stop_lets_what_runs_finish_to_its_last_byte() -> None:
     assert answer.endswith(b"\x07" * length)
 
 
+async def test_a_connection_that_comes_during_a_stop_is_closed_at_once() -> None:
+    """The loop had accepted it already; all others were told to end before it was there."""
+    rig = gate_rig()
+    server = HttpServer(GateApp(rig.services()), rig.settings)
+    await server.start()
+    running = HttpConnection(server.port)
+    await running.send("POST", "/v2/models/hangs/infer", ALICE_KEY, ONE_ROW)
+    await rig.engine.has_begun.wait()
+    stop = asyncio.create_task(server.stop(600))
+    await asyncio.sleep(0)  # until the stop waits for the running request
+    state, config = server._server.server_state, server._config
+    late: Any = config.http_protocol_class(config=config, server_state=state, app_state={})  # type: ignore[call-arg,operator]
+    transport = RecordingTransport()
+    late.connection_made(transport)
+    assert transport.closed
+    late.connection_lost(None)
+    await running.close()
+    await asyncio.wait_for(stop, WAIT_S)
+
+
 async def test_a_stop_cuts_what_does_not_end_in_time() -> None:
     """No answer, no event, and no room kept."""
     rig = gate_rig()

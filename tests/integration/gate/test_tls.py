@@ -227,20 +227,20 @@ async def test_a_handshake_that_does_not_come_is_ended(place: Place) -> None:
         assert rig.seen == []
 
 
-async def test_a_handshake_that_ends_while_the_server_stops_holds_no_stop_up(place: Place) -> None:
-    """Its connection comes after all others were told to end: nobody would tell it, were it served."""
+async def test_a_handshake_that_is_under_way_holds_no_stop_up(place: Place) -> None:
+    """Its connection would come after all others were told to end."""
     rig = place.rig(handshake_timeout_s=60)
     settings = rig.settings.model_copy(update={"head_timeout_s": 600.0})
     server = HttpServer(GateApp(rig.services()), settings, tls=rig.tls)
     await server.start()
-    late, writer = await asyncio.open_connection("localhost", server.port)
+    _, writer = await asyncio.open_connection("localhost", server.port)
     running = http.client.HTTPSConnection("localhost", server.port, context=place.client(PRESS), timeout=WAIT_S)
     await away(running.request, "POST", "/v2/models/hangs/infer", ONE_ROW)
     await rig.engine.has_begun.wait()
     stop = asyncio.create_task(server.stop(600))
     await asyncio.sleep(0)  # until the stop waits for the running request
-    await writer.start_tls(place.client(PRESS), server_hostname="localhost")
-    assert await asyncio.wait_for(late.read(), WAIT_S) == b""
+    with pytest.raises(OSError):  # noqa: PT011 - reset, or the end where TLS's answer should be
+        await asyncio.wait_for(writer.start_tls(place.client(PRESS), server_hostname="localhost"), WAIT_S)
     running.close()
     await asyncio.wait_for(stop, WAIT_S)
     writer.transport.abort()
