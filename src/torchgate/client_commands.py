@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from torchgate.config import FILE_NAME, read_configuration
+from torchgate.config import FILE_NAME, StateSettings, read_configuration
 from torchgate.contract.kerberos import NegotiationFailed
 from torchgate.contract.quota_use import SHARED
+from torchgate.contract.settings_file import read_toml
 from torchgate.engine.catalog import read_catalog
 from torchgate.gate.checks import is_loopback
 from torchgate.gate.client import ClientAnswer, GateClient
 from torchgate.kerberos_places import negotiation
-from torchgate.project import ProjectError, development_token, running_server
+from torchgate.project import SERVER_FILE, ProjectError, development_token, running_server
 from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import no_impersonation_here
 
@@ -310,9 +311,11 @@ def _client(parsed: argparse.Namespace) -> tuple[GateClient, str]:
     """
     if parsed.certificate_key is not None and parsed.certificate is None:
         raise WrongUse("--certificate-key is the key of a certificate: name that by --certificate.")
-    token = _token(parsed)
+    needs_state = parsed.url is None or parsed.identity is not None
+    state = _state_folder(parsed) if needs_state else None
+    token = _token(parsed, state)
     key = parsed.key or (_credential(parsed.key_file) if parsed.key_file is not None else None)
-    url = parsed.url or running_server(_state_folder(parsed)).url
+    url = parsed.url or running_server(state or Path()).url
     try:
         negotiate = negotiation if parsed.negotiate else None
         client = GateClient(
@@ -343,9 +346,9 @@ def _tls(parsed: argparse.Namespace) -> ssl.SSLContext:
     return context
 
 
-def _token(parsed: argparse.Namespace) -> str | None:
-    if parsed.identity is not None:
-        return development_token(_state_folder(parsed), parsed.identity)
+def _token(parsed: argparse.Namespace, state: Path | None) -> str | None:
+    if parsed.identity is not None and state is not None:
+        return development_token(state, parsed.identity)
     if parsed.token_file is not None:
         return _credential(parsed.token_file)
     return parsed.token or None
@@ -380,4 +383,18 @@ def _state_folder(parsed: argparse.Namespace) -> Path:
             f"there is no {FILE_NAME} in {configuration.file.parent}. "
             "Name the project by --config, or the server by --url."
         )
-    raise ProjectError("\n".join(map(str, configuration.findings)))
+    # A server that runs goes by what it has read, and its operator may have come because of these very mistakes.
+    state = _written_state_folder(configuration.file)
+    if not (state / SERVER_FILE).is_file():
+        raise ProjectError("\n".join(map(str, configuration.findings)))
+    for finding in configuration.findings:
+        note(str(finding))
+    note("torchgate: the server that runs does not go by these mistakes; it is asked all the same.")
+    return state
+
+
+def _written_state_folder(file: Path) -> Path:
+    """Where a file with mistakes says that its state is, or where state is usually."""
+    section = read_toml(file)[0].get("state")
+    folder = section.get("folder") if isinstance(section, dict) else None
+    return file.parent / (folder if isinstance(folder, str) else StateSettings().folder)

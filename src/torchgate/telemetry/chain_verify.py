@@ -60,7 +60,9 @@ class ChainCheck:
         self._chain = chain
         self._tree = MerkleTree()
         self._previous = ""
+        self._expected = 1  # sequence of the next line, as the one before it has it: a gap is told once
         self._signed = 0
+        self._contradicting: dict[str, int] = {}  # file of checkpoints → how many that the lines contradict
         self._segments: Mapping[int, Path] = {}
         self._hashes: dict[int, str] = {}  # sequence → hash, for those that other chains name
 
@@ -154,22 +156,29 @@ class ChainCheck:
         if link is not None and link.unmapped.prev != self._previous:
             sentence = "it names another line before it than the one that is there (changed, removed, added or moved)"
             self.problems.append(Problem(name, number, sentence))
-        if link is not None and link.metadata.sequence != self._tree.size + 1:
-            sentence = f"its sequence is {link.metadata.sequence}, and {self._tree.size + 1} was expected"
+        if link is not None and link.metadata.sequence != self._expected:
+            sentence = f"its sequence is {link.metadata.sequence}, and {self._expected} was expected"
             self.problems.append(Problem(name, number, sentence))
+        self._expected = (self._expected if link is None else link.metadata.sequence) + 1
         leaf = leaf_hash(content)
         self._previous = leaf.hex()
         self._tree.append(leaf)
         if self._tree.size in self._hashes:
             self._hashes[self._tree.size] = self._previous
         for place, checkpoint in self.statements.by_size.get(self._tree.size, ()):
-            if checkpoint.root != self._tree.root():
+            if checkpoint.root == self._tree.root():
+                self._signed = self._tree.size
+                continue
+            file = place.rpartition(":")[0] or place
+            self._contradicting[file] = self._contradicting.get(file, 0) + 1
+            if self._contradicting[file] == 1:  # each one after it contradicts, too
                 sentence = f"lines up to here are not those that {place} was signed for ({checkpoint.size} events)"
                 self.problems.append(Problem(name, number, sentence))
-            else:
-                self._signed = self._tree.size
 
     def _check_ends(self) -> None:
+        for file, count in self._contradicting.items():
+            if count > 1:
+                self.problems.append(Problem(file, 0, f"{count - 1} later checkpoints contradict the lines, too"))
         beyond = [size for size in self.statements.by_size if size > self._tree.size]
         if beyond:
             place, checkpoint = self.statements.by_size[max(beyond)][0]

@@ -60,6 +60,12 @@ async def test_a_running_server_changes_its_policy(
         path.write_text("[", encoding="utf-8")
         assert await asyncio.to_thread(main, [*reload, "--url", server.url]) == 1
         assert "is not TOML" in capsys.readouterr().err
+        status = ["policy", "status", "--config", str(tmp_path), "--key", key]
+        assert await asyncio.to_thread(main, status) == 1  # the server is asked, although its file is none now
+        said = capsys.readouterr()
+        assert after["version"] in said.out, "what is in force"
+        assert "torchgate.toml:1: error: is not TOML" in said.err
+        assert "AMBER" in said.err
         if command == "serve":  # a gate without its pool can't say what the pool counts, and so nothing
             await shows_amber(server, key, after["version"])
     changes = [event for event in server.audit_events() if event["class_uid"] == 3004]

@@ -124,6 +124,19 @@ def test_any_removed_doubled_or_moved_line_is_found(whole: Files, key: Signer, d
     assert not _verify({**whole, name: b"".join(lines)}, key).is_whole
 
 
+def test_a_line_that_is_gone_is_told_once_and_not_with_every_line_after_it(whole: Files, key: Signer) -> None:
+    """Whoever looks for the place finds it; each file of checkpoints contradicts once, and says how often."""
+    name = _names(whole, ".jsonl")[0]
+    lines = whole[name].splitlines(keepends=True)
+    problems = _verify({**whole, name: b"".join(lines[:1] + lines[2:])}, key).problems
+    said = [problem.sentence for problem in problems]
+    assert [sentence for sentence in said if "was expected" in sentence] == ["its sequence is 3, and 2 was expected"]
+    contradictions = [problem for problem in problems if "lines up to here" in problem.sentence]
+    assert len(contradictions) == 1
+    assert contradictions[0].line == 2
+    assert any("later checkpoints contradict" in sentence for sentence in said)
+
+
 def test_any_removed_file_is_found(whole: Files, key: Signer) -> None:
     """An attacker deletes one file; the public key is given to verify from elsewhere."""
     for gone in whole:
