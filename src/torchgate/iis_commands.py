@@ -29,6 +29,7 @@ from torchgate.terminal import fail, note, say
 WEB_CONFIG = "web.config"
 HOST_PART = "applicationHost.part.config"
 _APPCMD_TIMEOUT_S = 60.0
+_NO_PROJECT = "no project was named, so that limits are compared with Torchgate's own defaults."
 
 
 def render(parsed: argparse.Namespace) -> int:
@@ -76,6 +77,8 @@ def lint_files(parsed: argparse.Namespace) -> int:
     web = _web_config_of(parsed.web_config)
     site = Site(parsed.site, parsed.application) if parsed.site else None
     findings = lint(web, parsed.application_host, site=site, facts=facts, schemas=schemas)
+    if facts is None:
+        findings += (Finding("info", _NO_PROJECT, file=str(web), remedy="Name it by --config."),)
     _print(findings, parsed)
     return 1 if any(one.severity == "error" for one in findings) else 0
 

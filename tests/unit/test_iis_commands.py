@@ -109,6 +109,30 @@ def test_what_is_rendered_is_found_good_for_its_project_and_bad_for_another(
     assert "maxAllowedContentLength is 4,096, below gate.max_body_bytes (8,192)" in found["sentence"]
 
 
+@pytest.mark.parametrize("door", ["ancm", "httpplatform", "fastcgi"])
+def test_a_file_whose_project_nobody_names_is_read_by_what_it_says_itself(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], door: str
+):
+    settings = SETTINGS.replace("4096", str(64 << 20)).replace('front_door = "ancm"', f'front_door = "{door}"')
+    (project / "torchgate.toml").write_text(settings, encoding="utf-8")
+    assert render(project, tmp_path / "out", "--gate") == 0
+    capsys.readouterr()
+    main(["iis", "lint", str(tmp_path / "out")])
+    said = capsys.readouterr().out
+    assert "gate.front_door is" not in said
+    assert "info: no project was named, so that limits are compared with Torchgate's own defaults. Name it" in said
+
+
+def test_a_path_that_is_none_of_the_server_names_its_option(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    paths = ["--project-path", "shop", "--folder", "iis", "--python", "python.exe"]
+    assert main(["iis", "render", "--config", str(project), "--out", str(tmp_path / "out"), *paths]) == 1
+    said = capsys.readouterr().err
+    for option in ("--project-path", "--folder", "--python"):
+        assert option in said
+
+
 def test_a_folder_without_schemas_is_said(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["iis", "lint", str(tmp_path / "web.config"), "--schemas", str(tmp_path)]) == 1
     assert "has no schema files" in capsys.readouterr().err

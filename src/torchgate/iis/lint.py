@@ -42,7 +42,8 @@ def lint(
         web_config: of the application.
         application_host: of the server; without it nothing is said of pools, sites and warm-up settings.
         site: which application of it; needed where it has several.
-        facts: of the Torchgate server behind it; without them limits are compared with our defaults.
+        facts: of the Torchgate server behind it; without them limits are compared with our defaults, and the front
+            door is the one that the file itself has.
         schemas: of that IIS; without them, names and values are not examined one by one.
     """
     findings: list[Finding] = []
@@ -52,7 +53,7 @@ def lint(
         if root is not None and schemas is not None:
             findings += schema_findings(root, schemas, str(file))
     if web is not None:
-        known = _with_pool(web, facts or ServerFacts())
+        known = _with_pool(web, facts or _usual_facts(web))
         question = Question(web, str(web_config), host, str(application_host or ""), known, site)
         findings += _rules(question)
     return tuple(sorted(findings, key=lambda one: (_ORDER[one.severity], one.file, one.line)))
@@ -69,6 +70,15 @@ def _rules(question: Question) -> Iterator[Finding]:
     yield from secret_findings(question)
     yield from warm_up_findings(question)
     yield from pool_findings(question)
+
+
+def _usual_facts(web: Element) -> ServerFacts:
+    """What a server with our defaults behind the module of this file would say."""
+    settings = [one.get("key") for settings in web.named("appSettings") for one in settings.named("add")]
+    if "TORCHGATE_PROJECT" in settings:
+        return ServerFacts(front_door="fastcgi")
+    has = {name: any(sections(web, f"system.webServer/{name}")) for name in ("aspNetCore", "httpPlatform")}
+    return ServerFacts(front_door="httpplatform" if has["httpPlatform"] and not has["aspNetCore"] else "ancm")
 
 
 def _with_pool(web: Element, facts: ServerFacts) -> ServerFacts:

@@ -203,5 +203,5 @@ def _handlers(question: Question, present: set[str]) -> Iterator[Finding]:
                 one,
                 "warning",
                 "this handler is wfastcgi's, which nobody maintains: one request at a time, no stop, no cancel.",
-                "Let `torchgate iis convert` write a web.config for a module that is maintained.",
+                "`torchgate iis convert` says what it has, and the command for a module that is maintained.",
             )

@@ -113,10 +113,11 @@ def plan_mistakes(plan: Plan) -> Iterator[str]:
 def _path_mistakes(plan: Plan) -> Iterator[str]:
     paths = {"python": plan.python, "project": plan.project, "folder": plan.folder, "script": plan.script}
     for name, value in paths.items():
+        option = "--project-path" if name == "project" else f"--{name}"
         if '"' in value or any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in value):
             yield f"the path of {name} has a quote or a control character, which no command line of IIS can hold."
         elif value and not (PureWindowsPath(value).is_absolute() or PurePosixPath(value).is_absolute()):
-            yield f"the path of {name} is {value!r}; it is one on the server, from its drive on: D:\\torchgate\\shop."
+            yield f"the path of {name} is {value!r}; name one on the server, from its drive on, by {option}."
 
 
 def _fast_cgi_mistakes(plan: Plan) -> Iterator[str]:

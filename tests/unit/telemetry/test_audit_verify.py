@@ -33,7 +33,7 @@ def whole(key: Signer, make_event_once: RequestEvent) -> Files:
     """Two chains, written and closed by the real thing: several segments, several checkpoints."""
 
     async def write(folder: Path) -> None:
-        trail_settings = AuditSettings(segment_bytes=8192, checkpoint_events=2, sync_interval_s=0.01)
+        trail_settings = AuditSettings(segment_bytes=4096, checkpoint_events=2, sync_interval_s=0.01)
         for _ in range(2):
             trail = AuditTrail(folder, trail_settings, signer=key, version="9.9")
             await trail.start()
