@@ -194,6 +194,7 @@ def facts_of(settings: TorchgateSettings) -> ServerFacts:
         max_timeout_s=gate.max_timeout_s,
         max_header_bytes=gate.max_header_bytes,
         max_connections=gate.max_connections,
+        body_timeout_s=gate.body_timeout_s,
         drain_s=gate.drain_s,
         models=_model_names(settings.models.folder),
     )

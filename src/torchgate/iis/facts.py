@@ -42,6 +42,7 @@ class ServerFacts(msgspec.Struct, frozen=True):
         max_timeout_s: the longest that one request may take.
         max_header_bytes: of one request.
         max_connections: at once.
+        body_timeout_s: from the first read of a body to its end.
         drain_s: what a stopping server gives to requests that run.
         has_own_pool: whether the models run in another process than IIS starts.
         models: names, as callers write them into paths.
@@ -56,6 +57,7 @@ class ServerFacts(msgspec.Struct, frozen=True):
     max_timeout_s: float = 300.0
     max_header_bytes: int = 64 << 10
     max_connections: int = 1024
+    body_timeout_s: float = 30.0
     drain_s: float = 6.0
     has_own_pool: bool = False
     models: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from torchgate.iis.attribute_check import seconds_of
 from torchgate.iis.facts import MODULES
 from torchgate.iis.lint_processes import stop_s, web_garden_findings
 from torchgate.iis.lint_question import Question
+from torchgate.iis.lint_site_limits import site_limit_findings
 from torchgate.iis.located import section
 from torchgate.iis.xml_document import Element
 
@@ -37,6 +38,7 @@ def pool_findings(question: Question) -> Iterator[Finding]:
     site, application = found[0]
     yield from _application(question, application)
     yield from _site(question, site)
+    yield from site_limit_findings(question, site)
     yield from _modules(question)
     yield from _pool(question, application)
 

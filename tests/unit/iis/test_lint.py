@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from torchgate.contract.findings import Finding
@@ -212,9 +213,43 @@ HOST_PAINS = {
         "its application pool 'Models2' does not exist",
     ),
     "no request id": ('sourceName="X-Request-ID"', 'sourceName="other"', "does not keep X-Request-ID"),
+    "site cuts bodies": (
+        "<logFile>",
+        '<limits connectionTimeout="00:00:20" /><logFile>',
+        "connectionTimeout is 20 s, and a body may take 30 s",
+    ),
+    "every site cuts bodies": (
+        "</sites>",
+        '<siteDefaults><limits connectionTimeout="00:00:05" /></siteDefaults></sites>',
+        "connectionTimeout is 5 s",
+    ),
+    "http.sys cuts bodies": (
+        "</system.applicationHost>",
+        '<webLimits connectionTimeout="00:00:25" /></system.applicationHost>',
+        "connectionTimeout is 25 s",
+    ),
+    "http.sys cuts slow readers": (
+        "</system.applicationHost>",
+        '<webLimits minBytesPerSecond="10000" /></system.applicationHost>',
+        "minBytesPerSecond is 10,000",
+    ),
     "no module": ('name="AspNetCoreModuleV2"', 'name="Other"', "is not installed on this server"),
     "locked handlers": ('<location path="" overrideMode="Allow">', '<location path="">', "<handlers> is locked"),
 }
+
+
+def test_a_body_that_may_take_longer_than_http_sys_waits_unasked_is_found(tmp_path: Path):
+    slow = msgspec.structs.replace(FACTS, body_timeout_s=200.0)
+    assert "connectionTimeout is 120 s, and a body may take 200 s" in sentences(
+        findings_of(tmp_path, GOOD, GOOD_HOST, slow)
+    )
+
+
+def test_the_times_of_the_site_itself_win_over_those_of_all_sites(tmp_path: Path):
+    host = GOOD_HOST.replace("<logFile>", '<limits connectionTimeout="00:01:00" /><logFile>').replace(
+        "</sites>", '<siteDefaults><limits connectionTimeout="00:00:05" /></siteDefaults></sites>'
+    )
+    assert "connectionTimeout" not in sentences(findings_of(tmp_path, GOOD, host))
 
 
 @pytest.mark.parametrize("pain", HOST_PAINS)
