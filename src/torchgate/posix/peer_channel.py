@@ -28,7 +28,7 @@ _MOST_DESCRIPTORS = 64
 _DESCRIPTOR_BYTES = array.array("i").itemsize
 if sys.platform != "win32":
     _DESCRIPTORS_SPACE = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES)
-    # Plain numbers, for every read: to combine the enumerations of `socket` takes longer than the rest of it.
+    # Plain numbers: to combine the enumerations of `socket` is Python code, and would run for every read.
     _CLOSE_ON_EXEC, _TRUNCATED = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
 
 _CREDENTIALS = struct.Struct("3i")
