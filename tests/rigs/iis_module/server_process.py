@@ -149,10 +149,11 @@ class ServerProcess:
     def _asked_to_end(self) -> bool:
         application = self._application
         headers = [
-            ("Host", f"127.0.0.1:{self.port}"),
-            ("MS-ASPNETCORE-EVENT", "shutdown"),
+            ("Connection", "Keep-Alive"),
+            ("MS-ASPNETCORE-EVENT", "shutdown "),  # with that space behind it
             (PAIRING_HEADER, self.pairing),
             ("Content-Length", "0"),
+            ("Host", f"127.0.0.1:{self.port}"),
         ]
         one_try = Backend(self.port, application.shutdown_limit_s)
         one_try.close()
