@@ -39,7 +39,8 @@ _MODULE: Mapping[int, _Meaning] = MappingProxyType(
         1005: _Meaning(
             "amber",
             "the server did not stop in time and was killed",
-            "Give shutdownTimeLimit more than gate.drain_s, and look for requests that never end.",
+            "Give shutdownTimeLimit more than gate.drain_s (HttpPlatformHandler v2 has 10 s, always), and look for "
+            "requests that never end.",
         ),
         1012: _Meaning(
             "amber", "app_offline.htm took the application down", "Remove the file when the change is done."

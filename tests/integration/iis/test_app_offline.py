@@ -42,11 +42,15 @@ def test_what_runs_is_answered_and_who_comes_then_gets_the_page(behind: Behind, 
     model, process = behind.model(), behind.iis.worker.process
     assert process is not None
     members = process.members()
-    with behind.under_way(pool) as slow, behind.offline(PAGE):
+    with behind.under_way(pool) as slow, behind.offline(PAGE) as file:
         page = first(behind, 503)
         assert slow.result().status == 200, "it ended before anybody got the page"
         assert (page.headers["Content-Type"], page.body) == ("text/html", PAGE)
         assert behind.ask("GET", "/nowhere").body == PAGE, "whatever is asked for"
+        file.write_bytes(b"Soon.")
+        give_up_at = time.monotonic() + WITHIN_S
+        while behind.infer().body != b"Soon.":
+            assert time.monotonic() < give_up_at, "the module looks once in 200 ms"
         assert behind.iis.preload() == ["503.0"], "to IIS that is warm, too"
         assert process.wait(WITHIN_S)
         assert all(has_ended(pid) for pid in members), "nobody holds a file of the environment"
@@ -58,19 +62,7 @@ def test_what_runs_is_answered_and_who_comes_then_gets_the_page(behind: Behind, 
     assert [code for code, _ in behind.iis.worker.log] == [1001, 0, 1012, 1006, 1030, 0], behind.iis.worker.log
     assert [event["status_code"] for event in answered[-2:]] == ["200", "200"], "the page is no answer of ours"
     assert process_of(first(behind, 200).body) == model, "the pool has served on, and a caller starts the next gate"
-
-
-@pytest.mark.parametrize("behind", ["ancm"], indirect=True)
-def test_the_page_is_what_the_file_says_now_and_one_gate_follows_it(behind: Behind) -> None:
-    with behind.offline(PAGE) as file:
-        first(behind, 503)
-        file.write_bytes(b"Soon.")
-        give_up_at = time.monotonic() + WITHIN_S
-        while behind.infer().body != b"Soon.":
-            assert time.monotonic() < give_up_at
-        started = len(behind.iis.worker.started)
-    first(behind, 200)
-    assert len(behind.iis.worker.started) == started + 1
+    assert len(behind.iis.worker.started) == 2
 
 
 @pytest.mark.parametrize("behind", ["ancm"], indirect=True)
