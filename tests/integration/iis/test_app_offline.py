@@ -66,12 +66,15 @@ def test_what_runs_is_answered_and_who_comes_then_gets_the_page(behind: Behind, 
 
 
 @pytest.mark.parametrize("behind", ["ancm"], indirect=True)
-def test_a_file_whose_name_begins_so_restarts_the_gate_and_no_request_fails(behind: Behind) -> None:
-    """The module compares as many characters as the name has: keep nothing but web.config in that folder."""
+def test_a_file_whose_name_begins_so_restarts_the_gate(behind: Behind) -> None:
+    """The module compares as many characters as the name has: keep nothing but web.config in that folder.
+
+    What is being handed over in that moment may be lost: the module has no queue of its own.
+    """
     started = len(behind.iis.worker.started)
     give_up_at = time.monotonic() + WITHIN_S
     with behind.offline(b"", "App"):
         while len(behind.iis.worker.started) == started:
-            assert behind.infer().status == 200
+            assert behind.infer().status in {200, 502, 503}
             assert time.monotonic() < give_up_at
     assert first(behind, 200)

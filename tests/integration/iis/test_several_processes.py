@@ -112,6 +112,8 @@ def test_one_is_killed_the_other_answers_on_and_what_was_answered_is_in_the_trai
     assert answers[-1].status == 200, "the pool has taken back what the dead one held"
     in_the_trail = [event["api"]["request"]["uid"] for event in behind.requests()]
     assert all(in_the_trail.count(answer.headers["X-Request-ID"]) == 1 for answer in [*answers, refused])
+    behind.iis.worker.stop()
+    assert [code for code, _ in behind.iis.worker.log][-4:] == [1006, 1030] * 2, "one after the other"
     report = verify(behind.project.folder / ".torchgate" / "audit")
     assert report.is_whole, report.problems
-    assert len(report.chains) == 3, "one for each process"
+    assert sorted(chain.is_closed for chain in report.chains) == [False, True, True], "one for each process"
