@@ -63,7 +63,7 @@ async def _run(
         watch = ModelsWatch(settings.models)
         shared = _SharedWith(sections, accounts)
         engine = built_engine(configuration, settings, shared, life_cycle, no_tokens=_NO_TOKENS)
-        pool = PoolEnd(engine, shared, program=__version__)
+        pool = PoolEnd(engine, shared, program=__version__, on_lifecycle=life_cycle.note)
         engine.watch(pool.changed)
         running.push_async_callback(pool.close)
         await engine.start()

@@ -8,6 +8,7 @@ from tests.fakes.in_process_back_end import InProcessBackEnd
 from tests.fakes.memory_pipes import HeapSections, MemoryPipes
 from tests.rigs.engine_questions import catalog_of, until
 
+from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.decision import ModelRef
 from torchgate.engine.installation import AnyInstallation
 from torchgate.engine.link.gate_session import LinkLimits
@@ -33,6 +34,7 @@ class LinkRig:
         self.back_end = InProcessBackEnd(gate=self.gate, is_shared=is_shared)
         self.limits = limits or LinkLimits(copy_bytes=1 << 20)
         self.gates: list[RemoteEngine] = []
+        self.noted: list[LifecycleEvent] = []
         self.installation = AnyInstallation()
         self.engine: Scheduler
         self.pool: PoolEnd
@@ -45,7 +47,9 @@ class LinkRig:
             digest=lambda _: "sha256:0",
             installation=self.installation,
         )
-        self.pool = PoolEnd(self.engine, HeapSections(), program="1.0", limits=self.limits)
+        self.pool = PoolEnd(
+            self.engine, HeapSections(), program="1.0", limits=self.limits, on_lifecycle=self.noted.append
+        )
         self.engine.watch(self.pool.changed)
         await self.engine.start()
         self.pool.start()

@@ -79,7 +79,7 @@ class LifecycleEvent(msgspec.Struct, frozen=True):
     Args:
         at: Unix seconds.
         activity: `start`, `stop`, `restart`, `update` or `failure`.
-        subject: `server`, `model digits:1`, `worker digits:1/0#4`, `audit`.
+        subject: `server`, `model digits:1`, `worker digits:1/0#4`, `audit`, `gate`.
         sentence: what happened.
     """
 

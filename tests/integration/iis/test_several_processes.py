@@ -15,6 +15,7 @@ from tests.rigs.behind_iis import Behind
 from tests.rigs.iis_module.iis import Answer, Iis
 from tests.rigs.iis_module.server_process import ServerProcess
 from tests.rigs.iis_project import gate_of, render
+from tests.rigs.keyed_project import KeyedProject
 from tests.rigs.sleeping_model import process_of
 
 from torchgate.telemetry.audit_verify import verify
@@ -44,6 +45,14 @@ def answered_by(behind: Behind, answer: Answer) -> ServerProcess:
         if found:
             return found[0]
         assert time.monotonic() < give_up_at, behind.iis.output()
+        time.sleep(0.02)
+
+
+def told_by_the_pool(pool: Path, words: str) -> None:
+    """Returns when the pool's trail has a life-cycle event with these words."""
+    give_up_at = time.monotonic() + WITHIN_S
+    while not any(words in str(event.get("message")) for event in KeyedProject(pool, {}).audit_events()):
+        assert time.monotonic() < give_up_at, words
         time.sleep(0.02)
 
 
@@ -101,6 +110,7 @@ def test_one_is_killed_the_other_answers_on_and_what_was_answered_is_in_the_trai
         assert (refused.status, json.loads(refused.body)["code"]) == (429, "quota_exceeded"), "through the other"
         psutil.Process(victim.process.pid).kill()
         assert slow.result().status == 502
+    told_by_the_pool(pool, " of key:single to sleeping:1 was under way when ")
     assert victim.process.wait(WITHIN_S)
     answers += [behind.infer() for _ in range(4)]
     assert [answer.status for answer in answers] == [200] * 6, behind.iis.output()

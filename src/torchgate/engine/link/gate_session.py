@@ -18,6 +18,7 @@ from torchgate.contract.worker_wire import Frames, WireError
 from torchgate.engine.link.calls import Method
 from torchgate.engine.link.failures import failure_of, unexpected_failure
 from torchgate.engine.link.gate_memory import GateMemory
+from torchgate.engine.link.lost_requests import LostRequest
 from torchgate.engine.link.outbox import Outbox
 from torchgate.engine.link.pool_permit import PoolPermit
 from torchgate.engine.link.principals import ReadPrincipals
@@ -106,8 +107,8 @@ class KeepsGates(Protocol):
         """Tell all gates of the models, if there is anything new."""
         ...
 
-    def ended(self, session: GateSession) -> None:
-        """This gate is gone."""
+    def ended(self, session: GateSession, lost: list[LostRequest]) -> None:
+        """This gate is gone, with these requests under way."""
         ...
 
 
@@ -292,10 +293,11 @@ class GateSession:
         self._has_ended = True
         self._outbox.close()
         self._timer.cancel()
+        lost = [found for permit in self._permits.values() if (found := permit.under_way) is not None]
         if self._permits:
             _log.warning("%s is gone; %d permits of it are given back.", self.name, len(self._permits))
             for permit in list(self._permits.values()):
                 permit.release()
         else:
             self.memory.close()
-        self._keeper.ended(self)
+        self._keeper.ended(self, lost)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+from collections.abc import Callable
 
+from torchgate.contract.audit_event import LifecycleEvent
 from torchgate.contract.clock import Clock, monotonic_s
 from torchgate.contract.inference import Engine
 from torchgate.contract.local_pipes import PeerChannel
 from torchgate.contract.os_services import Sections
 from torchgate.engine.link.calls import asked_methods
 from torchgate.engine.link.gate_session import GateSession, LinkLimits, SharedByGates
+from torchgate.engine.link.lost_requests import LostRequest, lost_requests
 from torchgate.engine.link.wire import Catalogue, encode
 
 _log = logging.getLogger("torchgate.engine")
@@ -29,6 +33,7 @@ class PoolEnd:
         program: our version.
         limits: for each gate.
         clock: monotonic.
+        on_lifecycle: is told of requests whose gate went away.
 
     Process: the event loop only.
     """
@@ -41,7 +46,9 @@ class PoolEnd:
         program: str,
         limits: LinkLimits | None = None,
         clock: Clock = monotonic_s,
+        on_lifecycle: Callable[[LifecycleEvent], None] = lambda _: None,
     ) -> None:
+        self._on_lifecycle = on_lifecycle
         self._limits = limits or LinkLimits()
         self._engine = engine
         self._shared = SharedByGates(engine, asked_methods(), sections, program, clock, self._limits)
@@ -109,9 +116,12 @@ class PoolEnd:
         """What a gate is told of all models, encoded."""
         return self._frame
 
-    def ended(self, session: GateSession) -> None:
-        """This gate is gone."""
+    def ended(self, session: GateSession, lost: list[LostRequest]) -> None:
+        """This gate is gone; what was under way for it is told, unless this pool ends itself."""
         self._sessions.discard(session)
+        if not self._is_closed:
+            for event in lost_requests(session.name, lost, time.time()):
+                self._on_lifecycle(event)
 
     async def _look(self) -> None:
         while True:

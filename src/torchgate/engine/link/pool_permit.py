@@ -14,6 +14,7 @@ from torchgate.contract.inference import Engine, InferenceRequest, InferenceResp
 from torchgate.contract.principal import Principal
 from torchgate.engine.link.failures import Failure, failure_of, unexpected_failure
 from torchgate.engine.link.gate_memory import GateMemory
+from torchgate.engine.link.lost_requests import LostRequest
 from torchgate.engine.link.placement import examine_run
 from torchgate.engine.link.wire import (
     LEAST_EARLY_BYTES,
@@ -80,8 +81,8 @@ class PoolPermit:
     """
 
     __slots__ = (
-        "_admit", "_inputs", "_is_asked", "_outputs", "_permit", "_principal", "_reserved", "_session", "_task",
-        "_view", "is_released",
+        "_admit", "_inputs", "_is_asked", "_outputs", "_permit", "_principal", "_request_id", "_reserved", "_session",
+        "_task", "_view", "is_released",
     )  # fmt: skip
 
     def __init__(self, session: HoldsPermits, admit: Admit, principal: Principal) -> None:
@@ -89,6 +90,7 @@ class PoolPermit:
         self._admit = admit
         self._principal = principal
         self._permit: Permit | None = None
+        self._request_id = ""  # of what was run
         self._reserved = -1  # bytes; less than 0: nothing was reserved
         self._view: memoryview | None = None  # where inputs are copied to, for a back end that shares no memory
         self._inputs: SectionPiece | None = None
@@ -98,6 +100,13 @@ class PoolPermit:
         """Whether the gate waits for an answer: its next word may be here before the end of the task that gave it."""
         self._task: asyncio.Task[None] | None = None
         self._begin(self._enter)
+
+    @property
+    def under_way(self) -> LostRequest | None:
+        """What the gate has had run and not yet given back, or None."""
+        if self.is_released or not self._request_id:
+            return None
+        return LostRequest(self._request_id, self._principal.key, self._admit.ref)
 
     def reserve(self, length: int) -> None:
         """The gate wants other memory.
@@ -205,6 +214,7 @@ class PoolPermit:
         session, admit = self._session, self._admit
         examine_run(fields, permit.description, self._reserved)
         self._reserved = -1  # so that no second run begins
+        self._request_id = fields.request_id
         if self._view is not None and self._inputs is not None:
             self._view[:] = self._inputs.view
         request = InferenceRequest(
