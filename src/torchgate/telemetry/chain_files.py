@@ -29,7 +29,7 @@ class ChainFiles:
     """
 
     def __init__(self, folder: Path, chain: str, signer: Signer) -> None:
-        self._folder = folder
+        self.folder = folder
         self._chain = chain
         self._signer = signer
         self._tree = MerkleTree()
@@ -115,20 +115,20 @@ class ChainFiles:
         """
         self._must_rotate = True
         self.seal(is_final=False)
-        following = SegmentFile(self._folder, self._chain, self._segment.number + 1)
+        following = SegmentFile(self.folder, self._chain, self._segment.number + 1)
         self._segment.close()
         self._segment = following
         self._segment_first = self.size + 1
         self._must_rotate = False
-        sync_folder(self._folder)
+        sync_folder(self.folder)
 
     def close(self) -> None:
         """Give the files back."""
         self._segment.close()
 
     def _write_note(self, note: str, size: int) -> None:
-        write_durably(self._folder / f"audit-{self._chain}.checkpoints", f"{note}\n".encode(), append=True)
-        head = self._folder / f"audit-{self._chain}.head"
+        write_durably(self.folder / f"audit-{self._chain}.checkpoints", f"{note}\n".encode(), append=True)
+        head = self.folder / f"audit-{self._chain}.head"
         with contextlib.suppress(PermissionError):  # Windows: somebody reads it now; the next checkpoint replaces it
             replace_durably(head, note.encode("utf-8"))
         self.checkpoint_size = size

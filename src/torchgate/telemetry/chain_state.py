@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 from torchgate.contract.audit_event import AuditEvent
@@ -40,9 +41,11 @@ class ChainState:
         encoder: of the chain.
         settings: of `[audit]`.
         clock: monotonic.
+        folder: of the trail, for the log.
     """
 
-    def __init__(self, encoder: OcsfEncoder, settings: AuditSettings, clock: Clock) -> None:
+    def __init__(self, encoder: OcsfEncoder, settings: AuditSettings, clock: Clock, folder: Path) -> None:
+        self._folder = folder
         self._encoder = encoder
         self._settings = settings
         self._clock = clock
@@ -146,7 +149,7 @@ class ChainState:
         """
         reason = f"{type(error).__name__}: {error}"
         if self.failure is None:
-            _logger.error("The audit trail can't be written, so no request is answered: %s", reason)
+            _logger.error("The audit trail in %s can't be written, so no request is answered: %s", self._folder, reason)
             self.refused_before_failure = self.refused
         self.failure = reason
         self.retry_at = self._clock() + RETRY_S

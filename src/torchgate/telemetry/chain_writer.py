@@ -58,7 +58,7 @@ class ChainWriter:
         self._files = files
         self._settings = settings
         self._clock = clock
-        self._state = ChainState(encoder, settings, clock)
+        self._state = ChainState(encoder, settings, clock, files.folder)
         self._thread = ChainThread(files, self._state, settings, clock=clock, wall_clock=wall_clock)
 
     def start(self, opening: list[Occasion]) -> None:

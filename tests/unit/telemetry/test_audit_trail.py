@@ -195,7 +195,8 @@ async def test_trail_refuses_while_it_can_not_be_written_and_recovers(
     assert "can't record" in caught.value.sentence
     assert str(_folder(trail)) not in caught.value.sentence  # nothing internal in the public sentence
     assert not trail.is_available
-    assert any(record.levelno == logging.ERROR for record in caplog.records)
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert any(f"The audit trail in {_folder(trail)} can't be written" in error for error in errors), "which disk"
     with pytest.raises(AuditUnavailable):
         await trail.write(make_event())
     obstacle.rmdir()
