@@ -5,7 +5,9 @@
 
 Then, in another terminal, in the folder mounted_project:
 
-    curl -H "Authorization: Bearer $(cat .torchgate/development/analyst.token)" localhost:8000/double?x=21
+    curl -H "Authorization: Bearer $(cat .torchgate/development/analyst.token)" "localhost:8000/double?x=21"
+
+(8080 with the second: there gate.bind of mounted_project/torchgate.toml says where.)
 """
 
 import sys
