@@ -83,6 +83,7 @@ class InProcessEngine:
     quotas: list[QuotaUse] = field(default_factory=list)
     admissions: list[tuple[ModelRef, int]] = field(default_factory=list)
     has_admitted: asyncio.Event = field(default_factory=asyncio.Event)
+    stands_still: bool = False
     has_begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, description: ModelDescription, function: Function) -> None:
@@ -118,7 +119,9 @@ class InProcessEngine:
         return ()
 
     async def admit(self, ref: ModelRef, principal: Principal, announced_bytes: int) -> InProcessPermit:
-        """Room for one."""
+        """Room for one; no answer where it stands still, as a pool can whose gates see a connection."""
+        if self.stands_still:
+            await asyncio.Event().wait()
         description = self.descriptions.get(ref)
         if description is None:
             raise UnknownModel(f"Model {ref} is gone.")

@@ -70,6 +70,18 @@ class LinkRig:
         await until(lambda: gate.is_warm)
         return gate
 
+    def freeze_pool(self) -> None:
+        """Its process stands still: connections are there, and nothing is read from them."""
+        for channel in self.pipes.channels:
+            if channel.other is not None:
+                channel.other.is_reading = False
+
+    def thaw_pool(self) -> None:
+        """It goes on where it stood."""
+        for channel in self.pipes.channels:
+            if channel.other is not None:
+                channel.other.read_again()
+
     def kill_gate(self, index: int) -> None:
         """As far as the pool can see, its process is dead."""
         self.pipes.channels[index].close()

@@ -31,7 +31,7 @@ async def infer(exchange: Exchange) -> HttpResponse:
     announced = announced_length(headers, settings.max_body_bytes)
     header_span_s = header_timeout_s(headers.single(b"x-request-timeout-ms"))
     body_until = None if header_span_s is None else exchange.arrived_at + header_span_s
-    permit = await admit(exchange, settings.max_body_bytes if announced is None else announced)
+    permit = await _admit_in_time(exchange, settings.max_body_bytes if announced is None else announced, body_until)
     try:
         exchange.description = permit.description  # another artifact may have taken the place of what was resolved
         decoded = await _read_and_decode(exchange, permit, announced, body_until)
@@ -72,6 +72,17 @@ async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: 
         raise Cancelled("The client went away while its request ran.") from None
     finally:
         disconnect.unwatch()
+
+
+async def _admit_in_time(exchange: Exchange, announced: int, until: float | None) -> Permit:
+    """Room in the engine, before the client's own deadline: a pool that stands still says neither yes nor no."""
+    if until is None:
+        return await admit(exchange, announced)
+    try:
+        async with asyncio.timeout(until - exchange.services.clock()):
+            return await admit(exchange, announced)
+    except TimeoutError:
+        raise DeadlineExceeded("The request timeout passed before there was room for it.") from None
 
 
 async def admit(exchange: Exchange, announced: int) -> Permit:

@@ -215,6 +215,15 @@ async def test_a_deadline_passes_also_while_the_body_comes() -> None:
         assert b"timeout" in answer
 
 
+async def test_a_deadline_passes_also_while_there_is_no_word_of_room() -> None:
+    """A pool that stands still is found out later."""
+    async with served(gate_rig()) as rig:
+        rig.engine.stands_still = True
+        answer = await exchange(rig, head("Content-Length: 2\r\nX-Request-Timeout-Ms: 50\r\n") + b"{}")
+        assert status(answer) == 504
+        assert b"deadline_exceeded" in answer
+
+
 async def test_a_bomb_inflates_to_the_bound_and_no_further() -> None:
     """30 KB of gzip hold 30 MB."""
     async with served(gate_rig(settings(max_inflated_bytes=1 << 20))) as rig:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from torchgate.contract.clock import Clock
+from torchgate.contract.errors import DeadlineExceeded
 from torchgate.contract.inference import InferenceRequest, InferenceResponse, ModelDescription
 from torchgate.contract.os_services import Place
 from torchgate.engine.link.pool_link import PoolLink
 from torchgate.engine.link.wire import Admitted, Done, Reserve, Reserved, Run, RunFields, Stretch
+
+_GRACE_S = 1.0
+"""After a deadline, for the pool's own word of it, which knows more; a pool that stands still says none."""
 
 
 class RemotePermit:
@@ -61,6 +65,7 @@ class RemotePermit:
 
         Raises:
             TorchgateError: as contract.inference.Permit says. Unavailable: the pool died; it may have run.
+            DeadlineExceeded: by the pool, or here where the pool stands still.
             RuntimeError: nothing was reserved, or it ran already.
         """
         if self._stretch is None or self._has_run or self._is_released:
@@ -76,7 +81,13 @@ class RemotePermit:
             parameters=request.parameters,
             client_ids=request.client_ids,
         )
-        answer = await self._ask(Run(self._number, fields))
+        try:
+            async with asyncio.timeout(max(fields.remaining_s, 0.0) + _GRACE_S):
+                answer = await self._ask(Run(self._number, fields))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                "The request timeout passed, and the pool that runs the models said nothing."
+            ) from None
         if not isinstance(answer, Done):
             raise TypeError(f"{type(answer).__name__} to a Run. This is a bug of the pool.")
         return InferenceResponse(answer.outputs, self._link.view(answer.stretch), answer.timing)

@@ -17,6 +17,7 @@ from torchgate.contract.decision import ModelRef
 from torchgate.contract.errors import (
     BodyTooLarge,
     Cancelled,
+    DeadlineExceeded,
     InvalidRequest,
     ModelError,
     ModelNotReady,
@@ -194,6 +195,20 @@ async def test_requests_are_taken_back_by_their_own_id_through_any_gate(rig: Lin
         await running
     permit.release()
     rig.gate.set()
+
+
+async def test_a_deadline_holds_though_the_pool_stands_still(rig: LinkRig):
+    """Whether the pool is alive is found out later: no caller waits for that."""
+    gate = await rig.start_gate()
+    permit = await gate.admit(OWNER, person("ada"), 8)
+    (await permit.reserve(8))[:] = (5).to_bytes(8, "little")
+    rig.freeze_pool()
+    with pytest.raises(DeadlineExceeded):
+        await permit.run(number_request([5], person("ada"), timeout_s=0.05))
+    permit.release()
+    rig.thaw_pool()
+    await ask(gate, [1])
+    await until(lambda: rig.has_all_its_memory)
 
 
 async def test_a_gate_that_dies_leaves_nothing_and_nobody_else_notices(rig: LinkRig):
