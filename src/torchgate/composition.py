@@ -243,6 +243,8 @@ async def opened_audit(settings: TorchgateSettings, private_folders: PrivateFold
     """The trail, open; without one there is no server."""
     try:
         private_folders.make_private(settings.state.folder)
+        for sentence in private_folders.swappers(settings.state.folder):
+            _log.warning("state.folder is not as private as it looks: %s.", sentence)
         signer = open_signer(settings.state.folder / "keys", private_folders)
         audit = AuditTrail(settings.audit_folder, settings.audit, signer=signer, version=__version__)
         await audit.start()

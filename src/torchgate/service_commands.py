@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from torchgate.composition import private_folders
 from torchgate.config import Configuration, TorchgateSettings
 from torchgate.contract.services import ServiceProblem, Services, ServiceSpec
 from torchgate.contract.virtual_accounts import as_peer
@@ -134,9 +135,9 @@ def default_account(name: str) -> str:
 
 
 def _doubts(spec: ServiceSpec, configuration: Configuration, settings: TorchgateSettings) -> list[str]:
-    """What would keep gates from finding it, in sentences with their remedy."""
-    doubts = []
+    """What would keep gates from finding it, or lets others take its place, in sentences with their remedy."""
     pool = settings.pool
+    doubts = [f"{sentence}." for folder in spec.folders for sentence in private_folders().swappers(Path(folder))]
     if _IS_WINDOWS:
         account = as_peer(spec.account)
         if not pool.gates:

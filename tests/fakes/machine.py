@@ -22,6 +22,7 @@ class FixedMachine:
     missing: tuple[str, ...] = ()
     logged: tuple[str, ...] | OSError = ()
     open_to: str | OSError = ""
+    around: tuple[str, ...] = ()
     job: tuple[int, ...] | OSError = ()
     granted: tuple[Diagnosis, ...] = ()
     name: str = "somebody"
@@ -32,6 +33,9 @@ class FixedMachine:
     def writers(self, folder: Path) -> str:
         folder.stat()
         return _said(self.open_to)
+
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        return self.around
 
     def port_holders(self, port: int) -> tuple[PortHolder, ...]:
         return self.holders.get(port, ())

@@ -25,6 +25,9 @@ class OrdinaryFolders:
     def make_private(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        return ()
+
 
 def test_a_project_may_go_into_an_empty_folder_and_is_the_same_each_time(tmp_path: Path):
     """And no line end of Windows gets into it."""

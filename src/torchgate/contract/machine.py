@@ -43,6 +43,13 @@ class Machine(Protocol):
         """
         ...
 
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        """Who could put another folder in the place of one around this one; a sentence for each, with the remedy.
+
+        Folders that are not there, or may not be looked at, are passed over.
+        """
+        ...
+
     def port_holders(self, port: int) -> tuple[PortHolder, ...]:
         """The processes that listen on a TCP port.
 

@@ -220,3 +220,10 @@ class PrivateFolders(Protocol):
             OSError: it could not be.
         """
         ...
+
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        """Who could put another folder in the place of one around this one; a sentence for each, with the remedy.
+
+        Folders that are not there, or may not be looked at, are passed over.
+        """
+        ...

@@ -40,7 +40,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "project",
         "state",
-        "the state folder: writable, closed to others, room on its disk",
+        "the state folder: writable, closed to others, room on its disk; who could replace a folder around it",
         folder_checks.state,
     ),
     Check(

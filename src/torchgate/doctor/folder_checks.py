@@ -77,6 +77,7 @@ def state(world: World) -> Iterator[Diagnosis]:
         yield red(f"nothing can be written into {folder}: {why}.", "a folder to write to", remedy, place="state.folder")
         return
     yield from closed_to_others(world, folder, "state.folder")
+    yield from around(world, folder, "state.folder")
     yield from space(folder, "the state folder")
 
 
@@ -99,6 +100,16 @@ def closed_to_others(world: World, folder: Path, setting: str) -> Iterator[Diagn
         )
     else:
         yield ok(f"{folder} can be written by this account, and by no other.")
+
+
+def around(world: World, folder: Path, setting: str) -> Iterator[Diagnosis]:
+    """Whether others may put another folder in the place of it, or of one around it."""
+    sentences = world.machine.swappers(folder)
+    for sentence in sentences:
+        seen, _, remedy = sentence.rpartition(". ")
+        yield amber(f"{seen}.", "nobody but this account and administrators", f"{remedy}.", place=setting)
+    if not sentences:
+        yield ok(f"no folder around {folder} can be replaced by others.")
 
 
 def space(folder: Path, what: str) -> Iterator[Diagnosis]:

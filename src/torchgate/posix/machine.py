@@ -11,6 +11,7 @@ from pathlib import Path
 from torchgate.contract.diagnosis import Diagnosis, amber, ok
 from torchgate.contract.machine import PortHolder
 from torchgate.contract.programs import Programs
+from torchgate.posix.surroundings import swappers
 
 if sys.platform != "win32":
     import pwd
@@ -55,6 +56,10 @@ class PosixMachine:
             who for bit, who in ((stat.S_IWGRP, "its group"), (stat.S_IWOTH, "everybody")) if found.st_mode & bit
         ]
         return f"its mode {stat.S_IMODE(found.st_mode):04o} lets {' and '.join(open_to)} write there" if open_to else ""
+
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        """Who could rename a folder around it, or in one."""
+        return swappers(folder)
 
     def port_holders(self, port: int) -> tuple[PortHolder, ...]:
         """Whose sockets listen there."""

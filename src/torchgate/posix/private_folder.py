@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torchgate.posix.surroundings import swappers
+
 _OWNER_ONLY = 0o700
 
 
@@ -19,3 +21,7 @@ class PosixPrivateFolders:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=_OWNER_ONLY, exist_ok=True)
         folder.chmod(_OWNER_ONLY)
+
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        """Who could rename a folder around it, or in one."""
+        return swappers(folder)

@@ -28,6 +28,7 @@ if sys.platform == "win32":
     from torchgate.contract.machine import PortHolder
     from torchgate.contract.programs import Programs
     from torchgate.windows.access_list import own_sid
+    from torchgate.windows.surroundings import swappers
 
     _ADMITTED = frozenset(
         {
@@ -85,6 +86,10 @@ if sys.platform == "win32":
                 return "it has no access list: everybody may write there"
             others = {sid for sid, mask in _allowed(entries) if mask & (_WRITE | _GENERIC)} - {own_sid(), *_ADMITTED}
             return f"its access list lets {', '.join(sorted(map(_shown, others)))} write there" if others else ""
+
+        def swappers(self, folder: Path) -> tuple[str, ...]:
+            """Who could rename a folder around it, or in one."""
+            return swappers(folder)
 
         def port_holders(self, port: int) -> tuple[PortHolder, ...]:
             """Whose sockets listen there."""

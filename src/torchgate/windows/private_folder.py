@@ -10,6 +10,7 @@ if sys.platform == "win32":
     import win32security
 
     from torchgate.windows.access_list import own_sid
+    from torchgate.windows.surroundings import swappers
 
     class WindowsPrivateFolders:
         """Makes folders that only our account, administrators and the system may open."""
@@ -22,6 +23,10 @@ if sys.platform == "win32":
             """
             folder.mkdir(parents=True, exist_ok=True)
             close_to_others(folder, own_sid())
+
+        def swappers(self, folder: Path) -> tuple[str, ...]:
+            """Who could rename a folder around it, or in one."""
+            return swappers(folder)
 
     def close_to_others(folder: Path, account: str) -> None:
         """Admit an account, administrators and the system to all of it, and nobody else.

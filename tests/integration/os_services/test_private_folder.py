@@ -34,3 +34,10 @@ def test_the_access_list_names_nobody_but_us_administrators_and_the_system(priva
     named = {win32security.ConvertSidToStringSid(entries.GetAce(number)[2]) for number in range(entries.GetAceCount())}
     assert own_sid() in named
     assert named <= {own_sid(), "S-1-5-32-544", "S-1-5-18"}  # Wine has no place for administrators
+
+
+def test_what_is_around_it_is_told_and_what_is_in_it_is_not(private_folders, tmp_path):
+    folder = tmp_path / "state"
+    private_folders.make_private(folder)
+    inner = private_folders.swappers(folder / "inner")
+    assert inner == private_folders.swappers(folder), "the folder itself lets nobody in"

@@ -76,3 +76,11 @@ def test_little_room_is_told_before_it_is_gone(free: int, verdict: str, tmp_path
     (found,) = folder_checks.room(free, "the trail", tmp_path)
     assert found.verdict == verdict
     assert f"{free / (1 << 30):.1f} GiB are free for the trail" in found.seen
+
+
+def test_a_folder_around_the_state_that_others_can_replace_is_amber(tmp_path: Path):
+    sentence = "/srv: its mode 0777 lets everybody put another folder in the place of what lies there. Take it away"
+    found = only(folder_checks.state(world_of(tmp_path, machine=FixedMachine(around=(sentence,)))), "amber")
+    assert (found.seen, found.remedy) == (f"{sentence.rpartition('. ')[0]}.", "Take it away.")
+    assert found.place == "state.folder"
+    assert "amber" not in verdicts(folder_checks.state(world_of(tmp_path)))

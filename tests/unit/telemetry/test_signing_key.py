@@ -20,6 +20,9 @@ class FakePrivateFolders:
         folder.mkdir(parents=True, exist_ok=True)
         self.made.append(folder)
 
+    def swappers(self, folder: Path) -> tuple[str, ...]:
+        return ()
+
 
 def test_key_is_kept_between_starts(tmp_path: Path) -> None:
     folders = FakePrivateFolders()
