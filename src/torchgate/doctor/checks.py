@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchgate.doctor import (
+    fast_cgi_checks,
     folder_checks,
     gpu_checks,
     iis_checks,
@@ -10,6 +11,7 @@ from torchgate.doctor import (
     project_checks,
     python_checks,
     system_checks,
+    systemd_checks,
     torch_checks,
 )
 from torchgate.doctor.world import Check
@@ -114,6 +116,13 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "system",
+        "systemd",
+        "units of systemd that start this project: account, state folder, credentials, memory, what hides GPUs, time "
+        "to stop, control groups",
+        systemd_checks.units,
+    ),
+    Check(
+        "system",
         "job",
         "Windows: at most 16 processes in our job, which IIS's modules allow",
         python_checks.job,
@@ -151,6 +160,12 @@ CHECKS: tuple[Check, ...] = (
         "module",
         "the module that gate.front_door needs: its DLL, version and schema",
         iis_checks.module,
+    ),
+    Check(
+        "iis",
+        "fastcgi",
+        "wfastcgi: its Python and script, handler, project, log, limits of its process, and what IIS ends it for",
+        fast_cgi_checks.fast_cgi,
     ),
     Check(
         "iis",

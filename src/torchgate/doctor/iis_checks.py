@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 
 from torchgate.contract.diagnosis import Diagnosis, amber, ok, red, skipped
+from torchgate.contract.findings import Finding
 from torchgate.doctor.places import reason
 from torchgate.doctor.project_checks import of_finding
 from torchgate.doctor.world import World
@@ -14,7 +15,8 @@ from torchgate.iis.event_findings import PROVIDERS, WITHIN_S, event_findings
 from torchgate.iis.facts import MODULES
 from torchgate.iis.installed_module import expanded, module_in_host, module_schema
 from torchgate.iis.lint import lint
-from torchgate.iis.lint_question import Site
+from torchgate.iis.lint_fast_cgi import fast_cgi_findings
+from torchgate.iis.lint_question import Question, Site
 from torchgate.iis.located import section
 from torchgate.iis.xml_document import Element, XmlMistake, read_xml
 from torchgate.iis_commands import WEB_CONFIG, facts_of
@@ -28,7 +30,7 @@ _ONCE_AS_ADMINISTRATOR = "Run `torchgate doctor` once as an administrator, too."
 
 def web_config(world: World) -> Iterator[Diagnosis]:
     """All that `torchgate iis lint` finds in the project's web.config and the server's applicationHost.config."""
-    file = _web_config(world)
+    file = web_config_file(world)
     if file is None:
         verdict = red if world.is_behind_iis and world.is_windows else None
         seen = f"there is no {WEB_CONFIG} in {world.folder} or its folder iis."
@@ -37,22 +39,36 @@ def web_config(world: World) -> Iterator[Diagnosis]:
         else:
             yield verdict(seen, "the file by which IIS starts the server", "`torchgate iis render` writes it.")
         return
-    host_file = _host_file(world)
-    host = _host(world)
-    site = _site_of(host, file.parent, world) if isinstance(host, Element) else None
+    above = host_file(world)
+    host = host_configuration(world)
+    site = site_of(host, file.parent, world) if isinstance(host, Element) else None
     findings = lint(
         file,
-        host_file if site is not None else None,
+        above if site is not None else None,
         site=site,
         facts=facts_of(world.settings),
         schemas=_schemas(world),
     )
+    fast_cgi = set(wfastcgi_findings(world, file, host))  # told by their own check
     for finding in findings:
-        yield of_finding(finding)
+        if finding not in fast_cgi:
+            yield of_finding(finding)
     if not any(finding.severity != "info" for finding in findings):
         yield ok("`torchgate iis lint` finds nothing amiss.", place=str(file))
     if world.is_windows and site is None:
         yield skipped(f"no application of this IIS has the folder {file.parent}, as far as this account can see.")
+
+
+def wfastcgi_findings(world: World, file: Path, host: Element | str) -> tuple[Finding, ...]:
+    """Those of `torchgate iis lint` about wfastcgi."""
+    try:
+        web = read_xml(file)
+    except (XmlMistake, OSError):
+        return ()  # that is told already
+    above = host if isinstance(host, Element) else None
+    site = None if above is None else site_of(above, file.parent, world)
+    place = "" if above is None else str(host_file(world))
+    return tuple(fast_cgi_findings(Question(web, str(file), above, place, facts_of(world.settings), site)))
 
 
 def module(world: World) -> Iterator[Diagnosis]:
@@ -65,7 +81,7 @@ def module(world: World) -> Iterator[Diagnosis]:
         yield skipped("IIS is on Windows alone.")
         return
     yield from module_schema(door, _inetsrv(world) / "config" / "schema")
-    host = _host(world)
+    host = host_configuration(world)
     if isinstance(host, Element):
         yield from module_in_host(door, host, world.environment, world.machine.file_version)
     else:
@@ -108,7 +124,8 @@ def request_heads(world: World) -> Iterator[Diagnosis]:
         yield ok(seen, place=_HTTP_PARAMETERS)
 
 
-def _web_config(world: World) -> Path | None:
+def web_config_file(world: World) -> Path | None:
+    """The application's own, or None: where `iis render` writes it, or in the project."""
     folders = (world.folder / "iis", world.folder)
     return next((folder / WEB_CONFIG for folder in folders if (folder / WEB_CONFIG).is_file()), None)
 
@@ -117,16 +134,17 @@ def _inetsrv(world: World) -> Path:
     return Path(expanded("%SYSTEMROOT%", world.environment)) / "System32" / "inetsrv"
 
 
-def _host_file(world: World) -> Path:
+def host_file(world: World) -> Path:
+    """Where the server's configuration lies."""
     return _inetsrv(world) / "config" / "applicationHost.config"
 
 
-def _host(world: World) -> Element | str:
+def host_configuration(world: World) -> Element | str:
     """The server's configuration, or why it can't be read: mostly, because only administrators may."""
     if not world.is_windows:
         return "IIS is on Windows alone"
     try:
-        return read_xml(_host_file(world))
+        return read_xml(host_file(world))
     except XmlMistake as mistake:
         return str(mistake)
     except OSError as error:
@@ -142,7 +160,7 @@ def _schemas(world: World) -> Sections | None:
         return None  # the check of the module says so
 
 
-def _site_of(host: Element, folder: Path, world: World) -> Site | None:
+def site_of(host: Element, folder: Path, world: World) -> Site | None:
     """The application of this server whose folder it is."""
     sites = section(host, "system.applicationHost/sites")
     wanted = _plain(str(folder))

@@ -35,3 +35,13 @@ def has_name(account: str) -> bool:
     except (KeyError, OverflowError):
         return False
     return True
+
+
+def uid_of(name: str) -> int | None:
+    """Of an account by its name, or by its number; None: there is none."""
+    import pwd  # here, as above
+
+    try:
+        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
