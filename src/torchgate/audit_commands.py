@@ -28,18 +28,22 @@ def tail(folder: Path, parsed: argparse.Namespace) -> int:
             time.sleep(_FOLLOW_INTERVAL_S)
             _print_events(events.follow(), is_json=parsed.json)
     except OSError as error:
-        return fail(f"the audit trail in {folder} can't be read: {error}.")
+        return fail(f"the audit trail in {folder} can't be read: {error.strerror or error}.")
     return 0
 
 
 def verify_trail(folder: Path, parsed: argparse.Namespace) -> int:
     """Examine a trail; 0 only if it is whole."""
     if not folder.is_dir():
-        return fail(f"there is no audit trail in {folder}.")
+        return fail(
+            f"there is no folder {folder}, and so no audit trail in it. Name the folder where one is by --folder."
+        )
     try:
         keys: Sequence[PublicKey] | None = read_keys(parsed.keys) if parsed.keys is not None else None
         report = verify(folder, keys, checkpoints=parsed.checkpoint)
-    except (OSError, NoteError, UnicodeDecodeError) as error:
+    except OSError as error:
+        return fail(f"{error.filename or folder} can't be read: {error.strerror or error}. Nothing was examined.")
+    except (NoteError, UnicodeDecodeError) as error:
         return fail(f"the trail can't be examined: {error}.")
     if parsed.json:
         say(msgspec.json.encode({"is_whole": report.is_whole, **msgspec.structs.asdict(report)}).decode())

@@ -10,10 +10,11 @@ import ssl
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from torchgate.config import FILE_NAME, StateSettings, read_configuration
+from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
 from torchgate.contract.kerberos import NegotiationFailed
 from torchgate.contract.quota_use import SHARED
 from torchgate.contract.settings_file import read_toml
@@ -26,6 +27,8 @@ from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import no_impersonation_here
 
 _MAX_CREDENTIAL_BYTES = 1 << 20
+_MAX_INPUT_BYTES = 256 << 20
+"""Beyond what any server takes of one request, however it is set."""
 
 
 class InputError(Exception):
@@ -237,7 +240,7 @@ def _given_inputs(arguments: Sequence[str]) -> dict[str, Any]:
     if not arguments:
         if sys.stdin is None or sys.stdin.isatty():
             raise WrongUse("no input is given. Write NAME=VALUE, or send a JSON object to stdin.")
-        found = _json(sys.stdin.buffer.read().decode("utf-8-sig", "replace"), "stdin")
+        found = _json(_text(sys.stdin.buffer, "stdin"), "stdin")
         if not isinstance(found, dict):
             raise InputError("stdin holds no JSON object; it must map input names to rows.")
         return found
@@ -269,9 +272,26 @@ def _json(text: str, place: str) -> Any:
 
 def _file(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read: {error}.") from None
+        with path.open("rb") as file:  # a pipe too, as a shell makes it of `<(program)`
+            return _text(file, str(path))
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from None
+
+
+def _text(file: BinaryIO, place: str) -> str:
+    """All that a file holds.
+
+    Raises:
+        InputError: it is no text, or more than any server takes.
+        OSError: it can't be read.
+    """
+    content = file.read(_MAX_INPUT_BYTES + 1)
+    if len(content) > _MAX_INPUT_BYTES:
+        raise InputError(f"{place} holds more than {_MAX_INPUT_BYTES:,} bytes. Send fewer rows at a time.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place} is not UTF-8 text: byte {error.start} is none. Save it as UTF-8.") from None
 
 
 def _is_whole_request(given: Mapping[str, Any]) -> bool:
@@ -331,6 +351,14 @@ def _client(parsed: argparse.Namespace) -> tuple[GateClient, str]:
 
 def _tls(parsed: argparse.Namespace) -> ssl.SSLContext:
     """For https: whom to believe that it is the server, and the certificate that we show it."""
+    for path in (parsed.ca_file, parsed.certificate, parsed.certificate_key):
+        if path is not None:  # before OpenSSL does, which waits for whoever writes into a pipe
+            try:
+                read_bounded(path, MAX_KEY_BYTES)
+            except OSError as error:
+                raise InputError(
+                    f"{path} can't be read: {error.strerror or error}. It must be a file in PEM."
+                ) from None
     try:
         context = ssl.create_default_context(cafile=parsed.ca_file)
     except OSError as error:

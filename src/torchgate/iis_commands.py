@@ -85,12 +85,13 @@ def lint_files(parsed: argparse.Namespace) -> int:
 
 def convert(parsed: argparse.Namespace) -> int:
     """Say what an application behind wfastcgi becomes here."""
+    file = _web_config_of(parsed.web_config)
     try:
-        found = read_wfastcgi(read_xml(_web_config_of(parsed.web_config)))
+        found = read_wfastcgi(read_xml(file))
     except OSError as error:
-        return fail(f"{parsed.web_config} can't be read: {error.strerror or error}.")
+        return fail(f"{file} can't be read: {error.strerror or error}. Name a web.config, or the folder where it is.")
     except ValueError as error:
-        return fail(f"{parsed.web_config}: {error}.")
+        return fail(f"{file}: {error}.")
     say(f"Python: {found.python}")
     say(f"handler: {found.handler or 'none named'}")
     for folder in found.python_path:

@@ -274,10 +274,10 @@ def _token(path: Path) -> str:
             raise ValueError(f"it has more than {_MAX_TOKEN_BYTES:,} bytes")
         return content.decode("ascii").strip()
     except UnicodeDecodeError:
-        raise ValueError(f"{path} holds no bearer token: it is not ASCII text. Name the file where one is") from None
+        raise ValueError(f"{path} holds no bearer token: it is not ASCII text. Name the file where one is.") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{path} can't be read: {why}. Name the file where the bearer token is") from None
+        raise ValueError(f"{path} can't be read: {why}. Name the file where the bearer token is.") from None
 
 
 async def _proven(token: str, settings: AccessSettings) -> Principal:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from torchgate import client_commands
+from torchgate.cli import main
 from torchgate.client_commands import InputError, limit_line, nested, tensor
 
 
@@ -79,3 +82,21 @@ def test_flat_and_nested_are_inverse(shape: list[int]):
 )
 def test_a_limit_is_one_line_that_says_by_what_it_is_held(limit: dict[str, Any], line: str):
     assert limit_line(limit) == line
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[1" * 600, "holds more than 1,000 bytes"), (b"\xff", "is not UTF-8 text: byte 0"), (b"[1", "holds no JSON")],
+)
+def test_a_file_that_is_no_input_is_told_without_the_words_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+):
+    monkeypatch.setattr(client_commands, "_MAX_INPUT_BYTES", 1000)
+    (tmp_path / "rows").write_bytes(content)
+    command = ["predict", "m", "--config", str(tmp_path), "--url", "http://127.0.0.1:9"]
+    assert main([*command, f"x=@{tmp_path / 'rows'}"]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Errno" not in told
+    assert main([*command, f"x=@{tmp_path}"]) == 1
+    assert "Errno" not in capsys.readouterr().err

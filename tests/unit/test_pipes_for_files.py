@@ -91,6 +91,9 @@ pepper = "file:secret"
         ("iis", "lint", "PIPE", "--application-host", "PIPE"),
         ("iis", "convert", "PIPE"),
         ("doctor", "--area", "project", "--out", "PIPE", "PROJECT"),
+        ("models", "status", "--url", "https://127.0.0.1:9", "--ca-file", "PIPE"),
+        ("models", "status", "--url", "https://127.0.0.1:9", "--certificate", "PIPE"),
+        ("models", "status", "--url", "https://127.0.0.1:9", "--certificate", "SETTINGS", "--certificate-key", "PIPE"),
     ],
     ids=" ".join,
 )
@@ -98,7 +101,7 @@ def test_no_file_of_a_command_line_is_waited_for(
     project: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ):
     pipe = piped(project / "pipe")
-    words = {"PIPE": str(pipe), "PROJECT": str(project)}
+    words = {"PIPE": str(pipe), "PROJECT": str(project), "SETTINGS": str(project / "torchgate.toml")}
     assert main([words.get(word, word) for word in command]) == 1
     told = "".join(capsys.readouterr())
     assert "pipe" in told
