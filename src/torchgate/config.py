@@ -207,10 +207,7 @@ def flag_mistakes(flags: Sequence[str]) -> list[str]:
     findings: list[Finding] = []
     values: dict[str, Any] = {}
     origins: dict[Place, str] = {}
-    given: dict[Place, str] = {}
     for origin, place, text in _from_flags(flags, findings):
-        if given.setdefault(place, text) != text:
-            findings.append(Finding("error", "is given twice, with two values; give it once.", file=origin))
         _put(values, place, _plain_value(place, text))
         origins[place] = origin
     _, mistakes = examine_settings(values, TorchgateSettings, FILE_NAME, {}, secret_tables=_SECRET_TABLES)

@@ -119,7 +119,6 @@ def test_a_wrong_command_line_is_2(command: tuple[str, ...]):
         (("check", "--set", "x"), "has no '='"),
         (("check", "--set", "gate.drane_s=1"), "Did you mean 'gate.drain_s'?"),
         (("check", "--set", "gate.drain_s=soon"), "gate.drain_s"),
-        (("check", "--set", "gate.drain_s=1", "--set", "gate.drain_s=2"), "is given twice"),
         (("serve", "--set", "gate.drain_s=soon"), "gate.drain_s"),
         (("pool", "--set", "gate.drain_s=soon"), "gate.drain_s"),
         (("gate", "--set", "gate.drain_s=soon"), "gate.drain_s"),
@@ -162,6 +161,12 @@ def test_two_projects_on_one_command_line_are_refused(command: tuple[str, ...], 
     result = call(*command, tmp_path / "shop", "--config", tmp_path / "p")
     assert (result.returncode, result.stdout) == (2, "")
     assert f"two projects are named, {tmp_path / 'shop'} and by --config {tmp_path / 'p'}" in result.stderr
+
+
+def test_of_one_setting_the_last_value_counts(project: Path):
+    """Whoever wraps a command can set again what the wrapper sets."""
+    result = call("check", project, "--explain", "--set", "gate.drain_s=1", "--set", "gate.drain_s=2")
+    assert "gate.drain_s = 2.0    from --set gate.drain_s" in result.stdout
 
 
 def test_one_project_may_be_named_in_two_ways(project: Path):

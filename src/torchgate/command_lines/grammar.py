@@ -142,7 +142,11 @@ def of_project(command: argparse.ArgumentParser, *, has_project: bool = True) ->
         command.add_argument("project", nargs="?", type=path, metavar="PROJECT", help="its folder (this folder)")
     command.add_argument("--config", type=path, metavar="PATH", help="the project's folder or its torchgate.toml")
     command.add_argument(
-        "--set", action="append", default=[], metavar="SETTING=VALUE", help="e.g. gate.bind=127.0.0.1:0; repeatable"
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        help="e.g. gate.bind=127.0.0.1:0; the last counts",
     )
 
 

@@ -108,7 +108,7 @@ def test_who_comes_while_a_start_fails_is_told_so_and_the_log_says_why(project: 
             assert (status, json.loads(body)["code"]) == (503, "unavailable")
             assert process.stdout is not None
             assert b"gate.drain_s" in process.stdout.read()
-            assert process.wait(WAIT_S) == 1
+            assert process.wait(WAIT_S) == 2, "its command line is wrong"
             assert b"drain_s" not in body, "the reason is for the operator"
         finally:
             process.kill()
