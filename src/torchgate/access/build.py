@@ -12,8 +12,9 @@ from torchgate.access.identity.authenticate import Authentication, Authenticator
 from torchgate.access.identity.bearer_token import BearerTokens
 from torchgate.access.identity.certificate import ClientCertificates
 from torchgate.access.identity.development import DevelopmentTokens
+from torchgate.access.identity.dpop import Proofs
 from torchgate.access.identity.presented import Kind
-from torchgate.access.identity.protected_resource import bearer_challenge
+from torchgate.access.identity.protected_resource import bearer_challenge, dpop_challenge, takes_proofs
 from torchgate.access.issuers import build_issuers
 from torchgate.access.negotiate_build import challenges, with_kerberos
 from torchgate.access.neighbours import AccessNeighbours
@@ -103,12 +104,15 @@ def _authentication(
     windows = windows_identities(settings, neighbours.windows_accounts, roles=roles, clock=clock)
     windows = with_kerberos(windows, settings, neighbours.kerberos, roles=roles, wall_clock=wall_clock)
     look_ups = [issuer.groups for issuer in issuers if issuer.groups is not None]
+    takes_dpop = takes_proofs(identity.oidc) and identity.resource is not None
+    proofs = Proofs(identity.resource.url, wall_clock=wall_clock) if takes_dpop and identity.resource else None
     tokens = BearerTokens(
         issuers,
         max_token_bytes=identity.max_token_bytes,
         max_verified=identity.max_verified_tokens,
         with_roles=roles.given_to,
         wall_clock=wall_clock,
+        proofs=proofs,
     )
     api_keys = ApiKeys((), with_roles=roles.given_to, wall_clock=wall_clock)
     watched.keep_keys(api_keys)
@@ -120,12 +124,13 @@ def _authentication(
         others["certificate"] = certificates
     identities = settings.development.identities if settings.development.enabled else ()
     development = DevelopmentTokens(identities, development_tokens)
+    schemes = challenges(settings, bearer_challenge(identity.resource))
     return Authentication(
         tokens,
         api_keys,
         development,
         fresh=[*(issuer.keys for issuer in issuers), *look_ups, *watched.watches, *windows.threads],
-        challenges=challenges(settings, bearer_challenge(identity.resource)),
+        challenges=schemes if proofs is None else (dpop_challenge(), *schemes),
         others=others,
     )
 

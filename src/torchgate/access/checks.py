@@ -50,6 +50,7 @@ def setting_checks(settings: AccessSettings) -> Iterator[Finding]:
     yield from authority_mistakes(settings)
     yield from _members(settings)
     yield from issuer_checks(settings)
+    yield from _proofs(settings)
     yield from _rules(settings)
     yield from _development(settings)
 
@@ -71,6 +72,17 @@ def _twice(table: str, key: str, values: list[str]) -> Iterator[Finding]:
                 "error",
                 f"{value!r} is there already, in {table}.{values.index(value)}; each is allowed once.",
                 setting=f"{table}.{place}.{key}",
+            )
+
+
+def _proofs(settings: AccessSettings) -> Iterator[Finding]:
+    for place, issuer in enumerate(settings.identity.oidc):
+        if issuer.dpop != "off" and settings.identity.resource is None:
+            yield Finding(
+                "error",
+                "DPoP's proofs are made for one URL, and this server's is never taken from a request. "
+                "Say it: identity.resource.url.",
+                setting=f"identity.oidc.{place}.dpop",
             )
 
 

@@ -76,6 +76,9 @@ class OidcSettings(Settings):
     """Where groups are in its tokens: paths as above."""
     graph: GraphSettings | None = None
     """How to learn the groups of people who are in too many for their token (Entra); absent: they stay unknown."""
+    dpop: Literal["off", "allowed", "required"] = "off"
+    """Whether its tokens may be bound to a key of the caller's, and count with a proof of it (RFC 9449, scheme DPoP);
+    `required` takes no others. Needs `identity.resource.url`, which proofs are made for."""
     clock_skew_s: Annotated[float, Field(ge=0, le=300)] = 30.0
     """Seconds that its clock and ours may differ."""
     max_lifetime_s: Annotated[float, Field(gt=0)] | None = None

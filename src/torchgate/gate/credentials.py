@@ -7,7 +7,7 @@ import binascii
 import re
 from collections.abc import Set
 
-from torchgate.access.identity.presented import Presented
+from torchgate.access.identity.presented import Presented, Proof
 from torchgate.contract.errors import RejectedCredential
 from torchgate.gate.errors import MalformedCredential
 from torchgate.gate.http_message import RequestHeaders
@@ -49,6 +49,8 @@ def presented_credential(
         return Presented(api_key=api_key.decode("ascii"))
     if authorization is None:
         return Presented()
+    if authorization[:5].lower() == b"dpop ":
+        return _with_proof(authorization[5:], headers)
     return _of_authorization(authorization, takes_negotiate)
 
 
@@ -66,6 +68,16 @@ def _of_authorization(authorization: bytes, takes_negotiate: bool) -> Presented:
     if not _TOKEN.fullmatch(rest):
         raise MalformedCredential("Authorization must be `Bearer`, one space, and one token.")
     return Presented(bearer=rest.decode("ascii"))
+
+
+def _with_proof(token: bytes, headers: RequestHeaders) -> Presented:
+    """Source: RFC 9449, section 7.1; whether any such token counts is decided by whoever examines it."""
+    proof = headers.single(b"dpop")
+    if not _TOKEN.fullmatch(token):
+        raise MalformedCredential("Authorization must be `DPoP`, one space, and one token.")
+    if proof is None:
+        raise RejectedCredential("The credential was refused.", detail="a token under DPoP without the header DPoP")
+    return Presented(bearer=token.decode("ascii"), proof=Proof(proof.decode("latin-1")))
 
 
 def _negotiate(text: bytes) -> bytes:

@@ -13,7 +13,7 @@ from torchgate.gate.certificate_headers import CertificateFormat
 
 
 def _header(name: str) -> str:
-    if name.lower() in {"authorization", "x-api-key", "host", "content-length", "transfer-encoding", "origin"}:
+    if name.lower() in {"authorization", "x-api-key", "dpop", "host", "content-length", "transfer-encoding", "origin"}:
         raise ValueError(f"{name!r} is a header that callers send themselves; let the proxy use one of its own")
     return name
 

@@ -169,6 +169,8 @@ class FrontDoor:
             consumed=declaration.strips if carried.has_user else frozenset(),
             takes_negotiate="negotiate" in declaration.carries,
         )
+        if found.proof is not None:
+            found.proof.method, found.proof.path = request.method, request.raw_path.decode("latin-1")
         if carried.has_user:
             found = msgspec.structs.replace(found, windows=carried.windows, asserted=carried.asserted)
         certificate = request.tls_certificate if declaration.name == "direct" else carried.certificate

@@ -26,7 +26,7 @@ WsgiApplication = Callable[[Any, Any], Iterable[bytes]]
 ENVIRON_KEY = "torchgate.caller"
 """Where the inner application's environ has the BlockingCaller; absent on public paths."""
 
-_CREDENTIALS = ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "AUTH_PASSWORD")
+_CREDENTIALS = ("HTTP_AUTHORIZATION", "HTTP_X_API_KEY", "HTTP_DPOP", "AUTH_PASSWORD")
 _SUPERSEDED = ("HTTP_X_ORIGINAL_URL", "wsgi.path_info", "wsgi.script_name", "wfastcgi.http_x_original_url")
 
 _current: ContextVar[WsgiVisit | None] = ContextVar("torchgate_wsgi_visit", default=None)

@@ -43,7 +43,7 @@ FORWARDED_PEER = "forwarded"
 UNKNOWN_PEER = "unknown"
 """Peers that are no address: one that a server took from a header that anybody can write, and one that it lost."""
 
-CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key"})
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"dpop"})
 _NOT_STARTED = (
     "Torchgate was not started: the server sends this application no lifespan events. Under uvicorn, leave --lifespan "
     "as it is. Where the application is mounted in another one, use `async with gate.started():` in the lifespan of "

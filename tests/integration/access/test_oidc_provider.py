@@ -19,7 +19,7 @@ from tests.unit.access.local_issuer import Clock, encoded, public_jwk, sign
 
 from torchgate.access.build import build_access
 from torchgate.access.identity.authenticate import Authentication
-from torchgate.access.identity.presented import Presented
+from torchgate.access.identity.presented import Presented, Proof
 from torchgate.access.settings import AccessSettings, IdentitySettings
 from torchgate.contract.clock import monotonic_s
 from torchgate.contract.errors import IssuerUnavailable, RejectedCredential
@@ -41,7 +41,7 @@ def provider() -> Iterator[ProviderProcess]:
 class Server:
     """The access of one server that trusts the provider, on a clock that the test can turn on."""
 
-    def __init__(self, provider: ProviderProcess, **settings: object) -> None:
+    def __init__(self, provider: ProviderProcess, resource: str = "", **settings: object) -> None:
         self.provider = provider
         self.ahead_s = Clock(0.0)
         values = {
@@ -50,7 +50,9 @@ class Server:
             "audience": [f"{RESOURCE}/rs256", f"{RESOURCE}/es256", "service"],
             "allow_insecure_loopback": True,
         } | settings
-        identity = IdentitySettings.model_validate_json(json.dumps({"oidc": [values]}))
+        identity = IdentitySettings.model_validate_json(
+            json.dumps({"oidc": [values], **({"resource": {"url": resource}} if resource else {})})
+        )
         access = AccessSettings(identity=identity, roles={"analyst": ("rig:role:Analyst",)})
         self.authentication: Authentication = build_access(access, clock=lambda: monotonic_s() + self.ahead_s())[0]
 
@@ -134,6 +136,30 @@ async def test_a_token_bound_by_dpop_is_refused_as_bearer(server: Server) -> Non
     token = await asyncio.to_thread(server.provider.access_token, "RS256", "bound", DPoP=proof)
     assert await server.answer(token) == "RejectedCredential: bound token sent as bearer"
     assert await server.answer(proof) == "RejectedCredential: issuer"
+
+
+@pytest.mark.identity_case("bearer, DPoP", "a bound token of a real provider, with a proof of its key", "counts")
+async def test_a_token_bound_by_dpop_counts_with_a_proof_where_it_is_allowed(provider: ProviderProcess) -> None:
+    """The provider has seen the key, and so have we; the token itself is no bearer token here either."""
+    await asyncio.to_thread(provider.switch, "reset")
+    url, key = "https://models.example", ec.generate_private_key(ec.SECP256R1())
+
+    def proof(method: str, htu: str, **more: str) -> str:
+        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": public_jwk(key)}
+        claims = {"htm": method, "htu": htu, "iat": int(time.time()), "jti": os.urandom(16).hex(), **more}
+        message = f"{encoded(json.dumps(header).encode())}.{encoded(json.dumps(claims).encode())}"
+        return f"{message}.{encoded(sign('ES256', key, message.encode()))}"
+
+    granted = proof("POST", f"{provider.issuer}/token")
+    token = await asyncio.to_thread(provider.access_token, "RS256", "bound", DPoP=granted)
+    server = Server(provider, resource=url, dpop="required")
+    mine = Proof(proof("GET", f"{url}/whoami", ath=encoded(hashlib.sha256(token.encode()).digest())), "GET", "/whoami")
+    found = await server.authentication.authenticate(Presented(bearer=token, proof=mine))
+    assert found.key == f"rig|{provider.issuer}|bound"
+    assert await server.answer(token) == "RejectedCredential: bound token sent as bearer"
+    plain = await asyncio.to_thread(provider.access_token)
+    assert await server.answer(plain) == "RejectedCredential: a token that is bound to no key, where all must be"
+    await server.authentication.stop()
 
 
 @pytest.mark.identity_case(

@@ -87,6 +87,7 @@ class Authentication:
         for keys, other in known:
             self._fresh = tuple(other if each is keys else each for each in self._fresh)
             self._tokens.use_keys(other)
+        self._tokens.inherit_proofs(former._tokens)
         self._key_sets = tuple(each for each in self._fresh if isinstance(each, KeySet))
 
     def challenges(self) -> tuple[str, ...]:
@@ -107,6 +108,8 @@ class Authentication:
         An API key or development token is examined right here; one that is refused gives None too.
         """
         token, key = presented.bearer, presented.api_key
+        if presented.proof is not None:
+            return None  # each counts once
         if token is not None and key is None and not token.startswith(TOKEN_PREFIX):
             return self._token_cached(token, presented)
         try:
@@ -136,6 +139,10 @@ class Authentication:
             raise NoCredential("This needs a credential and the request has none. Send a bearer token or an API key.")
         if presented.bearer is None and presented.api_key is None:
             return await self._other(kinds[0]).authenticate(presented)
+        if presented.proof is not None:
+            return await self._tokens.authenticate(
+                presented.bearer or "", presented.tls_certificate, proof=presented.proof
+            )
         principal = self._without_signature(presented.bearer, presented.api_key)
         if principal is not None:
             return principal

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from torchgate.access.identity.bound_tokens import bound_to, is_proven
+from torchgate.access.identity.bound_tokens import Binding, bound_to, is_proven
+from torchgate.access.identity.dpop import Proofs
 from torchgate.access.identity.entra_claims import check_key_issuer
 from torchgate.access.identity.entra_groups import EntraGroups
 from torchgate.access.identity.jws import VerificationKey, is_signed
 from torchgate.access.identity.key_set import KeySet
+from torchgate.access.identity.presented import Proof
 from torchgate.access.identity.rejection import reject
 from torchgate.access.identity.token_principal import TokenPrincipals
 from torchgate.access.identity.token_rules import check_claims, check_header
@@ -39,13 +41,13 @@ class Issuer(msgspec.Struct, frozen=True):
 
 
 class _Verified(msgspec.Struct, frozen=True):
-    """A token that was believed, by which key, who it is, and which certificate it is bound to, if any."""
+    """A token that was believed, by which key, who it is, and what it is bound to, if anything."""
 
     principal: Principal
     expires_at: float
     key: VerificationKey
     keys: KeySet
-    bound_to: str
+    binding: Binding
 
 
 class BearerTokens:
@@ -57,6 +59,7 @@ class BearerTokens:
         max_verified: how many are remembered; the oldest goes first.
         with_roles: gives a principal its roles.
         wall_clock: Unix seconds.
+        proofs: examines what came with bound tokens; None: no issuer's settings let proofs count.
 
     Thread/process: one event loop.
     """
@@ -69,7 +72,9 @@ class BearerTokens:
         max_verified: int,
         with_roles: Callable[[Principal], Principal],
         wall_clock: Callable[[], float],
+        proofs: Proofs | None = None,
     ) -> None:
+        self._proofs = proofs
         self._issuers: dict[str, Issuer] = {
             accepted: issuer for issuer in issuers for accepted in issuer.settings.accepted_issuers()
         }
@@ -85,12 +90,25 @@ class BearerTokens:
             if issuer.settings == keys.settings:
                 self._issuers[accepted] = msgspec.structs.replace(issuer, keys=keys)
 
+    def inherit_proofs(self, former: BearerTokens) -> None:
+        """Remember the proofs that have counted: a change of the policy lets none count again."""
+        if self._proofs is not None and former._proofs is not None:
+            self._proofs = former._proofs
+
     def cached(self, token: str, certificate: bytes | None = None, *, only_bound: bool = False) -> Principal | None:
         """The principal of a token that was believed before and still counts: not expired, its key not withdrawn.
 
         Args:
             token, certificate, only_bound: as in `authenticate`.
         """
+        verified = self._remembered(token)
+        if verified is None or verified.binding.key:
+            return None
+        if verified.binding.certificate:
+            return verified.principal if is_proven(verified.binding.certificate, certificate) else None
+        return None if only_bound else verified.principal
+
+    def _remembered(self, token: str) -> _Verified | None:
         if len(token) > self._max_token_bytes:
             return None
         digest = self._digest(token)
@@ -100,14 +118,15 @@ class BearerTokens:
         if self._wall_clock() >= verified.expires_at or not verified.keys.holds(verified.key):
             del self._verified[digest]
             return None
-        if verified.bound_to:
-            return verified.principal if is_proven(verified.bound_to, certificate) else None
-        if only_bound:
-            return None
-        return verified.principal
+        return verified
 
     async def authenticate(
-        self, token: str, certificate: bytes | None = None, *, only_bound: bool = False
+        self,
+        token: str,
+        certificate: bytes | None = None,
+        *,
+        only_bound: bool = False,
+        proof: Proof | None = None,
     ) -> Principal:
         """The principal of a token.
 
@@ -115,6 +134,7 @@ class BearerTokens:
             token: as presented.
             certificate: of the client, DER, proven on this connection: what a token may be bound to.
             only_bound: the certificate is a credential too, so that the token must be bound to it.
+            proof: of the key that the token must be bound to; None: it came as a bearer token.
 
         Raises:
             RejectedCredential: it is not a good token; the detail says of which class the failure is.
@@ -122,14 +142,32 @@ class BearerTokens:
             IssuerUnavailable: it may be, but the keys of its issuer can't be had now.
         """
         try:
-            return await self._examined(token, certificate, only_bound)
+            verified = None if proof is None else self._remembered(token)
+            if verified is not None and proof is not None:
+                self._examine_proof(proof, token, verified.binding, verified.keys.settings)
+                return verified.principal
+            return await self._examined(token, certificate, only_bound, proof)
         except (CredentialProblem, TwoCredentials):
             raise
         except Exception as error:  # noqa: BLE001 - a token is the caller's: whatever it breaks, it is refused
             _log.warning("A bearer token was refused because examining it raised %s.", type(error).__name__)
             raise reject(f"unexpected {type(error).__name__}") from None
 
-    async def _examined(self, token: str, certificate: bytes | None, only_bound: bool) -> Principal:
+    def _examine_proof(self, proof: Proof | None, token: str, binding: Binding, issuer: OidcSettings) -> None:
+        """Nothing, where a token came as what it is: bound to a key with a proof of it, or neither."""
+        if proof is None and not binding.key:
+            if issuer.dpop == "required":
+                raise reject("a token that is bound to no key, where all must be")
+            return
+        if proof is None or self._proofs is None:
+            raise reject("bound token sent as bearer")
+        if not binding.key:
+            raise reject("DPoP: the token is bound to no key")
+        self._proofs.examine(proof, token, binding.key, issuer.clock_skew_s)
+
+    async def _examined(
+        self, token: str, certificate: bytes | None, only_bound: bool, proof: Proof | None
+    ) -> Principal:
         parts = take_apart(token, self._max_token_bytes)
         named = parts.claims.get("iss")
         issuer = self._issuers.get(named) if isinstance(named, str) else None
@@ -142,15 +180,16 @@ class BearerTokens:
         if not is_signed(parts.signing_input, parts.signature, key):
             raise reject("signature")
         check_claims(parts.claims, issuer.settings, self._wall_clock())
-        thumbprint = bound_to(parts.claims)
-        if thumbprint and not is_proven(thumbprint, certificate):
+        binding = bound_to(parts.claims, takes_proofs=issuer.settings.dpop != "off")
+        if binding.certificate and not is_proven(binding.certificate, certificate):
             raise reject("bound token sent as bearer")
-        if only_bound and not thumbprint:
+        if only_bound and not binding.certificate:
             raise TwoCredentials
+        self._examine_proof(proof, token, binding, issuer.settings)
         principal, good_for_s = await _with_groups(issuer.principals.principal(parts.claims), issuer)
         principal = self._with_roles(principal)
         until = min(float(parts.claims["exp"]), self._wall_clock() + good_for_s)
-        self._remember(token, _Verified(principal, until, key, issuer.keys, thumbprint))
+        self._remember(token, _Verified(principal, until, key, issuer.keys, binding))
         return principal
 
     def _remember(self, token: str, verified: _Verified) -> None:

@@ -44,11 +44,30 @@ class Reply(msgspec.Struct):
         return "Reply()"
 
 
+class Proof(msgspec.Struct):
+    """What came in the header DPoP, beside a token under the scheme DPoP; repr shows it not.
+
+    Args:
+        text: as it came.
+        method: of the request.
+        path: of the request, not decoded, below the place where we are mounted.
+        has_counted: it has proven this very request; it proves no other.
+    """
+
+    text: str
+    method: str = ""
+    path: str = ""
+    has_counted: bool = False
+
+    def __repr__(self) -> str:
+        return "Proof()"
+
+
 class Presented(msgspec.Struct, frozen=True):
     """The credentials of one request; at most one kind counts, and repr shows none.
 
     Args:
-        bearer: what stood after `Bearer ` in Authorization.
+        bearer: what stood after `Bearer ` in Authorization, or after `DPoP `: then with a proof.
         api_key: what stood in X-API-Key.
         windows: what a Windows token said, whose handle is closed by now.
         certificate: the client's certificate, DER, whose private key TLS has proven to be the client's.
@@ -57,6 +76,7 @@ class Presented(msgspec.Struct, frozen=True):
         tls_certificate: the client's certificate, DER, on any path where one came and TLS has proven its key: what a
             bound token (RFC 8705) is compared with. By itself no credential: that is `certificate`, which the front
             door fills only on paths that are configured for certificates.
+        proof: that the caller holds the key of its token; no credential by itself.
         reply: where the authenticator puts what it has to say to the caller; None: nobody would pass it on.
     """
 
@@ -67,6 +87,7 @@ class Presented(msgspec.Struct, frozen=True):
     asserted: AssertedUser | None = None
     negotiate: bytes | None = None
     tls_certificate: bytes | None = None
+    proof: Proof | None = None
     reply: Reply | None = None
 
     def kinds(self) -> tuple[Kind, ...]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from torchgate.access.identity.dpop import PROOF_ALGORITHMS
 from torchgate.access.identity.entra_issuer import TENANT
 from torchgate.access.oidc_settings import OidcSettings
 from torchgate.access.resource_settings import ResourceSettings
@@ -24,6 +25,16 @@ def bearer_challenge(settings: ResourceSettings | None) -> str:
         return "Bearer"
     parts = urlsplit(settings.url)
     return f'Bearer resource_metadata="{parts.scheme}://{parts.netloc}{WELL_KNOWN}{parts.path.rstrip("/")}"'
+
+
+def takes_proofs(issuers: Sequence[OidcSettings]) -> bool:
+    """Whether DPoP counts for some of them."""
+    return any(issuer.dpop != "off" for issuer in issuers)
+
+
+def dpop_challenge() -> str:
+    """The scheme DPoP, with what a proof may be signed with (RFC 9449 section 7.1)."""
+    return f'DPoP algs="{" ".join(PROOF_ALGORITHMS)}"'
 
 
 def resource_document(settings: ResourceSettings | None, issuers: Sequence[OidcSettings]) -> bytes | None:
@@ -41,6 +52,8 @@ def resource_document(settings: ResourceSettings | None, issuers: Sequence[OidcS
         "resource": settings.url,
         "authorization_servers": servers,
         "bearer_methods_supported": ("header",),
+        "dpop_signing_alg_values_supported": PROOF_ALGORITHMS if takes_proofs(issuers) else (),
+        "dpop_bound_access_tokens_required": bool(issuers) and all(issuer.dpop == "required" for issuer in issuers),
         "scopes_supported": settings.scopes,
         "resource_name": settings.name,
         "resource_documentation": settings.documentation,

@@ -107,8 +107,9 @@ def _access_token(claims: Claims, settings: OidcSettings, now: float) -> None:
     """ID, refresh and logout tokens are for somebody else, also where their audience is ours."""
     if not {"nonce", "at_hash", "c_hash", "s_hash", "events"}.isdisjoint(claims):
         raise reject("not an access token")
-    kind = claims.get("typ", "Bearer")  # Keycloak's claim: Bearer, ID, Refresh, Offline, Logout
-    if not isinstance(kind, str) or kind.lower() != "bearer":
+    kind = claims.get("typ", "Bearer")  # Keycloak's claim: Bearer, DPoP, ID, Refresh, Offline, Logout
+    kinds = ("bearer", "dpop") if settings.dpop != "off" and "cnf" in claims else ("bearer",)
+    if not isinstance(kind, str) or kind.lower() not in kinds:
         raise reject("not an access token")
     if claims.get("token_use", "access") != "access":  # Cognito's claim
         raise reject("not an access token")

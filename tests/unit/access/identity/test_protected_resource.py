@@ -43,6 +43,15 @@ def test_the_issuers_are_told_and_not_the_tenants() -> None:
     assert TENANT.encode() not in document
 
 
+def test_what_proofs_may_be_signed_with_is_told_where_they_count() -> None:
+    """And that they must be there, where no issuer's tokens count without."""
+    settings = ResourceSettings(url="https://models.example")
+    allowed, required = CORP.model_copy(update={"dpop": "allowed"}), CORP.model_copy(update={"dpop": "required"})
+    told = [json.loads(resource_document(settings, issuers) or b"") for issuers in ([CORP, allowed], [required])]
+    assert [one["dpop_signing_alg_values_supported"] for one in told] == [["ES256", "ES384", "Ed25519", "EdDSA"]] * 2
+    assert [one.get("dpop_bound_access_tokens_required") for one in told] == [None, True]
+
+
 @pytest.mark.parametrize(
     ("url", "metadata"),
     [
