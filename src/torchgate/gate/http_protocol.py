@@ -17,6 +17,7 @@ from torchgate.gate.asgi import (
     DISCONNECT_EXTENSION,
     SURPLUS_EXTENSION,
 )
+from torchgate.gate.connection_room import ConnectionRoom
 from torchgate.gate.problems import problem_body
 
 MAX_HEADERS = 200
@@ -51,7 +52,7 @@ class ConnectionLimits:
     Args:
         is_behind_iis: a head that is refused unread leaves the token open that IIS's module has duplicated for it. So
             heads may be as large as IIS lets them be, and on as many connections again as are allowed, one head is read
-            before it is refused.
+            before it is refused; and none that waits is cut to make room.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ConnectionLimits:
         self.max_header_bytes = max_header_bytes
         self.max_connections = max_connections
         self.max_connections_read = 2 * max_connections if is_behind_iis else max_connections
+        self.room = None if is_behind_iis else ConnectionRoom()
         self.max_headers = MAX_HEADERS_BEHIND_IIS if is_behind_iis else MAX_HEADERS
         self.head_timeout_s = head_timeout_s
 
@@ -169,18 +171,30 @@ class GateProtocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         self._certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
-        self._is_surplus = len(self.connections) > self.limits.max_connections
+        self._is_surplus = False
         if self.stopping.is_set():
             # Accepted before the stop, ready after it (a late TLS handshake): all others were told to end before.
             self.transport.close()
-        elif len(self.connections) > self.limits.max_connections_read:
+            return
+        limits, room, count = self.limits, self.limits.room, len(self.connections)
+        self._is_surplus = count > limits.max_connections and not (room and room.has(count, limits.max_connections))
+        if self._is_surplus and count > limits.max_connections_read:
             self._refuse(503)
-        else:
-            self._watch_head()
+            return
+        self._watch_head()
+        if room is not None:
+            room.arrived(self)
+
+    def make_room(self) -> None:
+        """End at once, for another one: this one waits for its client."""
+        self._unwatch_head()
+        self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs."""
         self._unwatch_head()
+        if self.limits.room is not None:
+            self.limits.room.gone(self)
         super().connection_lost(exc)
         self._disconnect.tell()
         if not self.connections:
@@ -234,6 +248,8 @@ class GateProtocol(HttpToolsProtocol):
         """The head is complete. Its timer ends here: the body may have come with it, which sets `_in_head` anew."""
         self._in_head = False
         self._unwatch_head()
+        if self.limits.room is not None:
+            self.limits.room.busy(self)
         if not self.url.startswith(b"/") or self.url.startswith(b"//") or b"#" in self.url:
             # Absolute form has a Host of its own, and what begins with two slashes is a host to some readers.
             raise ValueError("the target is not a path")  # the parser hands it on as its own error
@@ -252,6 +268,12 @@ class GateProtocol(HttpToolsProtocol):
         super().on_message_complete()
         self._head_bytes = 0
         self._in_head = True
+
+    def on_response_complete(self) -> None:
+        """An answer has left; without another request on the way, the connection waits for its client."""
+        super().on_response_complete()
+        if self.limits.room is not None and self._is_idle() and not self.transport.is_closing():
+            self.limits.room.idle(self)
 
     def _read_on(self, rest: bytes) -> None:
         """Read the body of a request that offers an upgrade, which this server never takes.

@@ -52,7 +52,8 @@ class GateSettings(Settings):
     """Bytes of one request's line and headers; more is 431. Tokens with many groups need room."""
 
     max_connections: Annotated[int, pydantic.Field(ge=1, le=65535)] = 1024
-    """Connections open at once; one more is answered 503 and closed."""
+    """Connections open at once. For one more, the one that waits longest for its client is cut; where all have
+    requests, it is answered 503 and closed. Behind IIS none is cut."""
 
     backlog: Annotated[int, pydantic.Field(ge=1, le=65535)] = 512
     """Connections that the operating system holds for us before we accept them."""

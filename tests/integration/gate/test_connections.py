@@ -332,10 +332,11 @@ async def test_an_idle_connection_ends_quietly() -> None:
 
 
 async def test_connections_are_bounded() -> None:
-    """One more than allowed is told so; when one goes, there is room again."""
+    """One more than allowed, while all have requests, is told so; when one goes, there is room again."""
     async with served(gate_rig(settings(max_connections=1))) as rig:
         connection = rig.connect()
-        await connection.request("GET", "/v2/health/live")
+        await connection.send("POST", "/v2/models/hangs/infer", ALICE_KEY, ONE_ROW)
+        await asyncio.wait_for(rig.engine.has_begun.wait(), WAIT_S)
         refused = await exchange(rig, b"")
         assert status(refused) == 503
         assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "overloaded"
