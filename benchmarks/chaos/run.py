@@ -157,7 +157,7 @@ def _verify_trails(folder: Path) -> dict[str, bool]:
     trails = sorted({segment.parent for segment in folder.rglob("*.jsonl")})
     results = {}
     for trail in trails:
-        argv = [sys.executable, "-m", "torchgate", "audit", "verify", str(folder), "--folder", str(trail)]
+        argv = [sys.executable, "-m", "torchgate", "audit", "verify", "--folder", str(trail)]
         done = subprocess.run(argv, capture_output=True, check=False, stdin=subprocess.DEVNULL)
         results[trail.relative_to(folder).as_posix()] = done.returncode == 0
     return results
