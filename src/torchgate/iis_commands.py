@@ -24,7 +24,7 @@ from torchgate.iis.lint_question import Site
 from torchgate.iis.plan import HANDLER, Plan, plan_mistakes
 from torchgate.iis.web_config import web_config
 from torchgate.iis.xml_document import MAX_BYTES, Element, XmlMistake, read_xml
-from torchgate.terminal import fail, note, say
+from torchgate.terminal import WrongUse, fail, note, say
 
 WEB_CONFIG = "web.config"
 HOST_PART = "applicationHost.part.config"
@@ -63,7 +63,15 @@ def render(parsed: argparse.Namespace) -> int:
 
 
 def lint_files(parsed: argparse.Namespace) -> int:
-    """Report what hurts; 1 where there is an error."""
+    """Report what hurts; 1 where there is an error.
+
+    Raises:
+        WrongUse: a site without the server's configuration that has it, or an application without its site.
+    """
+    if parsed.site and parsed.application_host is None:
+        raise WrongUse("--site is one of applicationHost.config: name that, or a copy of it, by --application-host.")
+    if parsed.application != "/" and not parsed.site:
+        raise WrongUse("--application is one of a site: name that by --site.")
     facts = None
     if parsed.config is not None:
         configuration = _configuration(parsed)

@@ -136,6 +136,8 @@ def test_a_wrong_command_line_is_2(command: tuple[str, ...]):
         (("models", "status", "--url", "gopher://x"), "is not a URL"),
         (("models", "status", "--certificate-key", "x.pem"), "name that by --certificate"),
         (("models", "tune", "m", "--seconds", "0"), "'0' is no number of seconds"),
+        (("iis", "lint", "x", "--site", "shop"), "by --application-host"),
+        (("iis", "lint", "x", "--application", "/shop"), "by --site"),
         (("predict", "m", "x"), "is not NAME=VALUE"),
         (("predict", "m", "x=1", "x=2"), "is given twice"),
         (("service", "install", "--name", "two words"), "letters, digits and hyphens"),
