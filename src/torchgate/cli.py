@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     init = command(commands, "init", _init, "write a new project that `serve` runs as it is")
     init.add_argument("folder", type=path, metavar="DIR", help="new or empty folder")
     serve = command(commands, "serve", _serve, "serve the project's models over HTTP until stopped")

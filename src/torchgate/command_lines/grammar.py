@@ -21,7 +21,7 @@ DAY_S = 86400.0
 
 _COUNT_DIGITS = 15
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
@@ -36,7 +36,7 @@ def later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 def group(commands: Commands, name: str, text: str) -> Commands:
     """Make a command that has commands of its own; they are added to what is returned."""
     parser = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
 
 
 def command(commands: Commands, name: str, run: object, text: str) -> argparse.ArgumentParser:
