@@ -12,7 +12,8 @@ from tests.rigs.sleeping_model import LET_GO, sleeping
 QUOTAS = """
 [[quotas]]
 principal = "key:counted"
-requests_per_minute = 4
+requests_per_minute = 1
+burst_s = 240
 
 [[quotas]]
 principal = "key:single"
