@@ -61,7 +61,9 @@ class ServerProcess:
         Raises:
             AssertionError: it ended instead; the text has what it printed.
         """
-        line = [*launcher, command, str(folder), "--set", "gate.bind=127.0.0.1:0", *arguments]
+        says_where = any(one.startswith("gate.bind=") for one in arguments)
+        bind = () if says_where else ("--set", "gate.bind=127.0.0.1:0")
+        line = [*launcher, command, str(folder), *bind, *arguments]
         return cls.start_line(folder, line, environment)
 
     @classmethod
