@@ -152,7 +152,7 @@ async def test_the_log_says_once_that_handshakes_are_cut(place: Place, caplog: p
 async def test_connections_without_a_head_count_as_connections(place: Place) -> None:
     """What is silent, and what has sent half a head, takes a place, and makes room for another by its age."""
     rig = place.rig()
-    rig.settings = GateSettings(bind="127.0.0.1:0", max_connections=2, head_timeout_s=1.0, tls=rig.settings.tls)
+    rig.settings = GateSettings(bind="127.0.0.1:0", max_connections=2, head_timeout_s=8.0, tls=rig.settings.tls)
     async with served(rig):
         first, second = [await away(_Slow, rig.port, place.client(PRESS), "127.0.0.1", True) for _ in range(2)]
         await away(second.say, b"GET / HTTP/1.1\r\nHost:")
