@@ -3,7 +3,7 @@
 A silent connection costs its client nothing. Were the newest refused, whoever opens as many as there may be would keep
 everybody out, again and again. So the oldest that has never sent a whole head goes, and where there is none, the one
 that is idle longest after its last answer: HTTP lets a server close those at any time (RFC 9112, section 9.5). What has
-a request never goes.
+a request never goes, and whoever had an answer and reads it slowly gets all of it.
 
 Source: nginx does the same with the connections that it calls reusable.
 """
@@ -16,8 +16,12 @@ from typing import Protocol
 class MakesRoom(Protocol):
     """A connection, as it is seen here."""
 
-    def make_room(self) -> None:
+    def cut(self) -> None:
         """End at once."""
+        ...
+
+    def leave(self) -> None:
+        """End, once what was written to the client has left."""
         ...
 
 
@@ -32,7 +36,7 @@ class ConnectionRoom:
     def __init__(self) -> None:
         self._headless: dict[MakesRoom, None] = {}
         self._idle: dict[MakesRoom, None] = {}
-        self._leaving: set[MakesRoom] = set()
+        self._leaving: dict[MakesRoom, None] = {}
 
     def has(self, connections: int, most: int) -> bool:
         """Whether there is room, made if need be.
@@ -43,12 +47,18 @@ class ConnectionRoom:
         """
         if connections - len(self._leaving) <= most:
             return True
-        oldest = next(iter(self._headless), None) or next(iter(self._idle), None)
+        silent = next(iter(self._headless), None)
+        oldest = silent or next(iter(self._idle), None)
         if oldest is None:
             return False
         self.busy(oldest)
-        self._leaving.add(oldest)
-        oldest.make_room()
+        if len(self._leaving) >= most:  # they take their time, or never read
+            self._cut_longest_leaving()
+        self._leaving[oldest] = None
+        if silent is None:
+            oldest.leave()
+        else:
+            oldest.cut()
         return True
 
     def arrived(self, connection: MakesRoom) -> None:
@@ -67,4 +77,9 @@ class ConnectionRoom:
     def gone(self, connection: MakesRoom) -> None:
         """It is closed."""
         self.busy(connection)
-        self._leaving.discard(connection)
+        self._leaving.pop(connection, None)
+
+    def _cut_longest_leaving(self) -> None:
+        longest = next(iter(self._leaving))
+        self._leaving[longest] = self._leaving.pop(longest)  # it is the last to be cut once more, until it is gone
+        longest.cut()

@@ -185,10 +185,15 @@ class GateProtocol(HttpToolsProtocol):
         if room is not None:
             room.arrived(self)
 
-    def make_room(self) -> None:
+    def cut(self) -> None:
         """End at once, for another one: this one waits for its client."""
         self._unwatch_head()
         self.transport.abort()
+
+    def leave(self) -> None:
+        """The same, after the rest of an answer, which the client may not have read yet."""
+        self._unwatch_head()
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs."""

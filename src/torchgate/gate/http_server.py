@@ -8,10 +8,10 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.server import Server
@@ -29,6 +29,9 @@ DATE_INTERVAL_S = 1.0
 
 STOP_GRACE_S = 1.0
 """For cancelled requests to give back what they hold, after the drain."""
+
+TLS_GOODBYE_S = 2.0
+"""At a stop, for idle clients to answer the end of TLS. Most keep idle connections without reading them."""
 
 _log = logging.getLogger("torchgate.gate")
 
@@ -128,6 +131,8 @@ class HttpServer:
         self._socket.close()
         for connection in list(state.connections):
             connection.shutdown()
+        idle = [] if self._tls is None else [one for one in state.connections if one.transport.is_closing()]
+        goodbye = loop.call_later(TLS_GOODBYE_S, self._cut, idle)
         running = set(state.tasks)
         if running:
             await asyncio.wait(running, timeout=max(0.0, ends_at - loop.time()))
@@ -136,9 +141,8 @@ class HttpServer:
             # Their last answers are on the way: closing sends what is buffered, aborting would throw it away.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._none_open.wait(), max(0.0, ends_at - loop.time()))
-        for connection in list(state.connections):
-            with contextlib.suppress(AttributeError):  # a connection that has no transport yet
-                connection.transport.abort()
+        goodbye.cancel()
+        self._cut(list(state.connections))
         left = [task for task in state.tasks if not task.done()]
         if left:
             _log.warning("%d running requests were cut by the stop.", len(left))
@@ -146,6 +150,12 @@ class HttpServer:
                 task.cancel()
             await asyncio.wait(left, timeout=STOP_GRACE_S)
         self._cancel_date()
+
+    def _cut(self, connections: Iterable[Any]) -> None:
+        """End these at once, as far as they are still there."""
+        for connection in self._server.server_state.connections.intersection(connections):
+            with contextlib.suppress(AttributeError):  # a connection that has no transport yet
+                connection.transport.abort()
 
     async def _stop_listening(self) -> None:
         for listener in self._server.servers:

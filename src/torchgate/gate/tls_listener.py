@@ -23,8 +23,9 @@ from torchgate.access.identity.refusals import place_of
 ACCEPT_PAUSE_S = 1.0
 """After an accept that failed because this process has no descriptor left. Source: asyncio's own servers."""
 
-TLS_SHUTDOWN_S = 2.0
-"""For a client to answer the end of TLS on a connection; then it is cut."""
+TLS_SHUTDOWN_S = 30.0
+"""For a client to answer the end of TLS on a connection; then it is cut. It answers behind all that it had not read yet
+when the connection was closed, as after each answer with `Connection: close`: a large one takes its time."""
 
 _WORD_INTERVAL_S = 60.0  # between lines of the log about handshakes that were cut
 

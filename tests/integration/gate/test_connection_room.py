@@ -130,10 +130,16 @@ class Connection:
 
     def __init__(self) -> None:
         self.ends = 0
+        self.cuts = 0
 
-    def make_room(self) -> None:
+    def leave(self) -> None:
         """As the contract says."""
         self.ends += 1
+
+    def cut(self) -> None:
+        """As the contract says."""
+        self.ends += 1
+        self.cuts += 1
 
 
 def test_what_is_on_its_way_out_is_counted_no_more() -> None:
@@ -152,3 +158,16 @@ def test_what_is_on_its_way_out_is_counted_no_more() -> None:
     room.idle(connections[1])
     assert room.has(5, 3)
     assert [one.ends for one in connections] == [1, 1, 1]
+
+
+def test_those_that_take_their_time_to_leave_are_bounded_too() -> None:
+    """Whoever never reads its answer would else hold its place for ever, beside all that there may be."""
+    room, connections = ConnectionRoom(), [Connection() for _ in range(6)]
+    for one in connections:
+        room.arrived(one)
+        room.busy(one)
+        room.idle(one)
+    for count in range(3, 7):
+        assert room.has(count, 2)
+    assert [one.ends for one in connections] == [2, 2, 1, 1, 0, 0]
+    assert [one.cuts for one in connections] == [1, 1, 0, 0, 0, 0]
