@@ -131,7 +131,7 @@ class Authentication:
             IssuerUnavailable: its issuer's keys can't be had now.
         """
         kinds = presented.kinds()
-        if kinds == ("bearer", "certificate"):
+        if kinds == ("bearer", "certificate") and presented.proof is None:
             return await self._bound_token(presented)
         if len(kinds) > 1:
             raise _two_kinds(len(kinds))

@@ -117,7 +117,7 @@ class Proofs:
         if not isinstance(named, str) or not 0 < len(named) <= _MAX_ID_CHARACTERS:
             raise reject("DPoP: jti")
         now = self._wall_clock()
-        while self._counted and (oldest := next(iter(self._counted))) and self._counted[oldest] <= now:
+        while self._counted and (oldest := next(iter(self._counted))) and self._counted[oldest] < now:
             del self._counted[oldest]
         place = hashlib.sha256(f"{thumbprint}\n{named}".encode("utf-8", "surrogatepass")).digest()
         if place in self._counted:

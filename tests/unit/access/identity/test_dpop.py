@@ -23,7 +23,7 @@ from torchgate.access.identity.presented import Presented, Proof
 from torchgate.access.identity.token_rules import check_claims
 from torchgate.access.resource_settings import ResourceSettings
 from torchgate.access.settings import AccessSettings, IdentitySettings
-from torchgate.contract.errors import IssuerUnavailable, RejectedCredential
+from torchgate.contract.errors import InvalidRequest, IssuerUnavailable, RejectedCredential
 from torchgate.contract.principal import Principal
 
 URL = "https://models.example/app"
@@ -107,6 +107,17 @@ async def test_a_proof_counts_once() -> None:
     theirs = bound(key=OTHER)
     await tokens.authenticate(theirs, proof=made({"jti": "same"}, key=OTHER, token=theirs))
     await tokens.authenticate(TOKEN, proof=made({"jti": "same"}))
+
+
+async def test_a_proof_of_a_fast_clock_counts_once_to_its_very_last_moment() -> None:
+    """It is remembered for as long as it could count, the last moment included."""
+    issuer = LocalIssuer("ES256", dpop="allowed")
+    token, tokens = bound(issuer), door(issuer)
+    skew_s = issuer.settings.clock_skew_s
+    proof = made({"iat": NOW + int(skew_s)}, token=token)
+    await tokens.authenticate(token, proof=proof)
+    issuer.wall_clock.at = NOW + PROOF_AGE_S + 2 * skew_s
+    assert await refusal(Proof(proof.text, proof.method, proof.path), token, tokens) == "DPoP: used before"
 
 
 async def test_within_its_own_request_a_proof_goes_on_to_count() -> None:
@@ -290,6 +301,24 @@ async def test_the_whole_of_access_takes_proofs_where_its_settings_say_so() -> N
     assert "TOKEN" not in repr(presented)
     assert TOKEN not in repr(presented) + repr(presented.proof)
     assert tokens.cached(TOKEN) is None
+
+
+@pytest.mark.identity_case(
+    "bearer, DPoP", "a token under the scheme DPoP that is bound to the client's certificate, where that counts", "400"
+)
+async def test_under_the_scheme_no_certificate_stands_in_for_the_key() -> None:
+    """Whatever stands in the header DPoP, it would not be looked at."""
+    certificate = b"a certificate, DER"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(certificate).digest()).rstrip(b"=").decode()
+    token = ISSUER.token(ISSUER.claims(cnf={"x5t#S256": digest}))
+    identity = IdentitySettings(oidc=(ISSUER.settings,), resource=ResourceSettings(url=URL))
+    access, authorisation = build_access(AccessSettings(identity=identity), wall_clock=ISSUER.wall_clock)
+    authorisation.stop()
+    access._tokens = door()
+    good = Presented(bearer=token, certificate=certificate)
+    assert isinstance(await access.authenticate(good), Principal)
+    with pytest.raises(InvalidRequest):
+        await access.authenticate(Presented(bearer=token, certificate=certificate, proof=Proof("none")))
 
 
 def test_proofs_without_a_url_of_ours_are_a_mistake_of_the_settings() -> None:
