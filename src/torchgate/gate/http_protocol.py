@@ -164,14 +164,12 @@ class GateProtocol(HttpToolsProtocol):
         self._header_count = 0
         self._in_head = True
         self._too_large = False
-        self._is_last = False
-        self._is_deaf = False
+        self._is_last = self._is_deaf = self._is_surplus = False
         self._disconnect = ConnectionDisconnect()
         self._head_timer: asyncio.TimerHandle | None = None
         tls = transport.get_extra_info("ssl_object")
         self._certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         super().connection_made(OneWriteTransport(transport, self.loop))  # type: ignore[arg-type]
-        self._is_surplus = False
         if self.stopping.is_set():
             # Accepted before the stop, ready after it (a late TLS handshake): all others were told to end before.
             self.transport.close()
@@ -187,12 +185,10 @@ class GateProtocol(HttpToolsProtocol):
 
     def cut(self) -> None:
         """End at once, for another one: this one waits for its client."""
-        self._unwatch_head()
         self.transport.abort()
 
     def leave(self) -> None:
         """The same, after the rest of an answer, which the client may not have read yet."""
-        self._unwatch_head()
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
