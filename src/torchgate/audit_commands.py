@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from torchgate.contract.counted import counted
 from torchgate.telemetry.audit_tail import AuditTail, human
 from torchgate.telemetry.audit_verify import TrailReport, read_keys, verify
 from torchgate.telemetry.checkpoint import NoteError, PublicKey
@@ -64,7 +65,8 @@ def _print_report(folder: Path, report: TrailReport) -> None:
         say(f"remark   {remark}")
     verdict = "whole: nothing was changed, removed or cut off" if report.is_whole else "NOT WHOLE"
     say(
-        f"{folder}: {verdict}. {report.events} events in {len(report.chains)} chains, "
+        f"{folder}: {verdict}. {counted(report.events, 'event')} in "
+        f"{counted(len(report.chains), 'chain')}, "
         f"{report.unsigned} not yet covered by a signed checkpoint."
     )
     if report.keys_are_from_folder:

@@ -157,16 +157,12 @@ class _Version(argparse.Action):
         parser.exit(0)
 
 
-def _outermost() -> argparse.ArgumentParser:
-    return Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="torchgate",
         description="Serves PyTorch models with identity, policy and audit in front.",
         epilog=EPILOG,
     )
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _outermost()
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     init = command(commands, "init", _init, "write a new project that `serve` runs as it is")

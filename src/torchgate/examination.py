@@ -11,6 +11,7 @@ import msgspec
 from torchgate.access.checks import checks as access_checks
 from torchgate.access.policy_checks import model_findings
 from torchgate.config import Configuration, TorchgateSettings, explain, read_configuration
+from torchgate.contract.counted import counted
 from torchgate.contract.findings import Finding
 from torchgate.development import development_checks
 from torchgate.engine.catalog import read_catalog
@@ -100,7 +101,7 @@ def human_lines(examination: Examination) -> Iterator[str]:
         sum(finding.severity == severity for finding in examination.findings) for severity in ("error", "warning")
     ]
     verdict = "passed" if examination.is_passed else "NOT passed"
-    errors, warnings = _plural(counts[0], "error"), _plural(counts[1], "warning")
+    errors, warnings = counted(counts[0], "error"), counted(counts[1], "warning")
     yield f"{examination.configuration.file}: {verdict}: {errors}, {warnings}."
 
 
@@ -114,7 +115,3 @@ def explained_lines(examination: Examination) -> Iterator[str]:
 def json_line(examination: Examination) -> str:
     """All of it for programs."""
     return msgspec.json.encode({"passed": examination.is_passed, "findings": examination.findings}).decode()
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from torchgate.config import Configuration, TorchgateSettings
+from torchgate.contract.counted import counted
 from torchgate.contract.whole_files import write_whole
 from torchgate.engine.catalog import Catalog, read_catalog
 from torchgate.engine.digest import DigestRefused, folder_digest
@@ -67,11 +68,11 @@ def _verify(
         for mismatch in found:
             for line in _lines(mismatch):
                 say(line)
-        count = f"{len(found)} {'fact' if len(found) == 1 else 'facts'}"
         if is_verified:
             say(f"{file}: what is locked is what is here.")
         else:
-            say(f"{file}: NOT what is here: {count if found else 'there are mistakes in the models'}.")
+            differing = counted(len(found), "fact") if found else "there are mistakes in the models"
+            say(f"{file}: NOT what is here: {differing}.")
     return 0 if is_verified else 1
 
 
@@ -212,7 +213,7 @@ def _summary(lock: Lock) -> str:
     devices = _counted({one.name: sum(other.name == one.name for other in lock.devices) for one in lock.devices})
     return (
         f"torch {lock.torch.version}, Python {lock.python.version}, {devices or 'no CUDA device'}, "
-        f"{len(lock.models)} model versions, {len(lock.wheels)} distributions."
+        f"{counted(len(lock.models), 'model version')}, {counted(len(lock.wheels), 'distribution')}."
     )
 
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from torchgate.config import Configuration, TorchgateSettings, read_configuration
 from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
+from torchgate.contract.counted import counted
 from torchgate.contract.decision import ModelRef
 from torchgate.contract.settings_file import nearest
 from torchgate.engine.catalog import Catalog, CatalogEntry, read_catalog
@@ -89,7 +90,7 @@ def sign_model(parsed: argparse.Namespace) -> int:
     except OSError as error:
         return fail(f"{error.filename or parsed.model} can't be read or written: {error.strerror or error}.")
     ref = entry.artifact.ref
-    say(f"signed {ref}: {len(files)} files, key {key_hint(key.public_key())[:16]}")
+    say(f"signed {ref}: {counted(len(files), 'file')}, key {key_hint(key.public_key())[:16]}")
     try:
         trust.signer(entry, file_digests(Path(entry.artifact.folder)))
     except DigestRefused:

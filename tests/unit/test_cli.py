@@ -135,6 +135,10 @@ def test_a_wrong_command_line_is_2(command: tuple[str, ...]):
         (("models", "status", "--key", "a\nb"), "--key: is empty, or holds line ends"),
         (("models", "status", "--url", "gopher://x"), "is not a URL"),
         (("models", "status", "--certificate-key", "x.pem"), "name that by --certificate"),
+        (("models", "verify", "models/doubler"), "'models/doubler' is a path; `torchgate models list` says"),
+        (("models", "load", ".\\models\\doubler"), "is a path"),
+        (("models", "sign", "/srv/models/doubler", "--key", "k"), "is a path"),
+        (("predict", "./doubler", "x=1"), "is a path"),
         (("models", "tune", "m", "--seconds", "0"), "'0' is no number of seconds"),
         (("iis", "lint", "x", "--site", "shop"), "by --application-host"),
         (("iis", "lint", "x", "--application", "/shop"), "by --site"),
@@ -189,6 +193,7 @@ def test_init_writes_a_project_that_passes_check(project: Path):
     assert result.returncode == 0, result.stdout
     assert "0 errors" in result.stdout
     assert "development identities are enabled" in result.stdout
+    assert "info: " not in result.stdout, "nothing is said of what nobody chose"
     assert ".torchgate/" in (project / ".gitignore").read_text(encoding="utf-8")
     assert (project / "models" / "doubler" / "1" / "model.py").is_file()
 

@@ -42,7 +42,7 @@ def _models_of(rule: RuleSettings, setting: str, models: Collection[ModelRef]) -
     names = sorted({ref.name for ref in models})
     patterns = rule.models or ()
     for pattern in patterns:
-        if not any(_fits(pattern, name) for name in names):
+        if pattern != "*" and not any(_fits(pattern, name) for name in names):
             hint = nearest(pattern, names) if names else "There are no models."
             yield Finding("warning", f"there is no model {pattern!r}. {hint}", setting=f"{setting}.models")
     versions = {ref.version for ref in models if any(_fits(pattern, ref.name) for pattern in patterns)}

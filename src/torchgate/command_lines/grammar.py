@@ -102,6 +102,19 @@ def text(given: str) -> str:
     return given
 
 
+def model(text: str) -> str:
+    """A model as callers name it, NAME or NAME:VERSION, which a shell's completion easily makes a path of.
+
+    Raises:
+        ArgumentTypeError: it is a path.
+    """
+    if "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(
+            f"{_shown(text)} is a path; `torchgate models list` says what models are called"
+        )
+    return text
+
+
 def count(text: str) -> int:
     """How many of something, as a person types it.
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from torchgate.command_lines.grammar import DAY_S, Commands, command, later, of_project, of_server, path, seconds
+from torchgate.command_lines.grammar import (
+    DAY_S,
+    Commands,
+    command,
+    later,
+    model,
+    of_project,
+    of_server,
+    path,
+    seconds,
+)
 
 
 def declare(models: Commands) -> None:
@@ -35,7 +45,7 @@ def _change_arguments(models: Commands) -> None:
     for verb, text in texts.items():
         change = command(models, verb, later("client_commands", "change_model"), text)
         change.set_defaults(verb=verb)
-        change.add_argument("model", metavar="MODEL", help="its name: all versions; or NAME:VERSION")
+        change.add_argument("model", type=model, metavar="MODEL", help="its name: all versions; or NAME:VERSION")
         of_server(change, has_project=False)
         change.add_argument("--json", action="store_true", help="one JSON object instead of lines for people")
         change.add_argument("--timeout-s", type=seconds(DAY_S), default=300.0, help="to wait for the end of it (300)")
@@ -50,13 +60,13 @@ def _signature_arguments(models: Commands) -> None:
         later("sign_commands", "sign_model"),
         "sign every byte of a version, so that a server loads its code",
     )
-    signing.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
+    signing.add_argument("model", type=model, metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
     signing.add_argument("--key", type=path, required=True, metavar="FILE", help="the private key")
     of_project(signing, has_project=False)
     verify = command(
         models, "verify", later("sign_commands", "verify_models"), "say who vouches for each version; needs no server"
     )
-    verify.add_argument("models", nargs="*", metavar="MODEL", help="NAME or NAME:VERSION (all)")
+    verify.add_argument("models", nargs="*", type=model, metavar="MODEL", help="NAME or NAME:VERSION (all)")
     verify.add_argument("--strict", action="store_true", help="what allow_code names must be signed, too")
     verify.add_argument("--json", action="store_true", help="one JSON array instead of lines for people")
     of_project(verify, has_project=False)
@@ -69,7 +79,7 @@ def _tune_arguments(models: Commands) -> None:
         later("tune_commands", "tune_model"),
         "measure ways to run a version; write the fastest into model.toml",
     )
-    tune.add_argument("model", metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
+    tune.add_argument("model", type=model, metavar="MODEL", help="NAME:VERSION, or NAME for its default version")
     tune.add_argument("--seconds", type=seconds(DAY_S), default=5.0, help="of measuring, for each number of rows (5)")
     tune.add_argument("--timeout-s", type=seconds(DAY_S), default=1800.0, help="for all of it, compiling too (1800)")
     tune.add_argument("--dry-run", action="store_true", help="measure and write nothing")

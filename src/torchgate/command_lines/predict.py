@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from torchgate.command_lines.grammar import DAY_S, of_server, seconds
+from torchgate.command_lines.grammar import DAY_S, model, of_server, seconds
 
 
 def declare(predict: argparse.ArgumentParser) -> None:
     """The arguments of the one command that asks a model."""
-    predict.add_argument("model", metavar="MODEL", help="its name, or NAME:VERSION")
+    predict.add_argument("model", type=model, metavar="MODEL", help="its name, or NAME:VERSION")
     predict.add_argument(
         "inputs",
         nargs="*",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from torchgate.access.issuer_examination import examine_issuer
 from torchgate.composition import local_pipes, pool_address
 from torchgate.config import PoolSettings
+from torchgate.contract.counted import counted
 from torchgate.contract.diagnosis import Diagnosis, amber, ok, red, skipped
 from torchgate.contract.inference import ModelDescription
 from torchgate.contract.local_pipes import ForeignOwner, LocalPipes, NobodyListens, PeerChannel, PeerRefused
@@ -142,7 +143,7 @@ async def _pool(world: World, pipes: LocalPipes) -> tuple[Diagnosis, ...]:
         await engine.stop()
     if not attached:
         return (_no_pool(failures[-1] if failures else None, owner, place),)
-    return (ok(f"the pool answers, and holds {len(models)} model versions.", place=place), *_models(models))
+    return (ok(f"the pool answers, and holds {counted(len(models), 'model version')}.", place=place), *_models(models))
 
 
 def _no_pool(error: OSError | None, owner: str, place: str) -> Diagnosis:

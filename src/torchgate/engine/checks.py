@@ -108,11 +108,10 @@ def _version_checks(entry: CatalogEntry, trust: Trust) -> Iterator[Finding]:
     if mistake:
         yield Finding("error", f"{mistake}.", file=str(Path(artifact.folder) / GOLDEN_FILE))
     needed_s = (2 + max(1, artifact.max_batch_size)) * artifact.max_run_s
-    if artifact.idempotent and entry.max_timeout_s < needed_s:
-        # What nobody chose is nobody's mistake, yet good to know.
-        is_chosen = (artifact.max_run_s, entry.max_timeout_s) != (_DEFAULTS.max_run_s, _DEFAULTS.max_timeout_s)
+    is_chosen = (artifact.max_run_s, entry.max_timeout_s) != (_DEFAULTS.max_run_s, _DEFAULTS.max_timeout_s)
+    if artifact.idempotent and is_chosen and entry.max_timeout_s < needed_s:  # what nobody chose is nobody's mistake
         yield Finding(
-            "warning" if is_chosen else "info",
+            "warning",
             f"it is {entry.max_timeout_s:g}, less than (2 + rows of a batch) * max_run_s = "
             f"{needed_s:g}: companions of a row that hangs may not get their answers in time.",
             file=file,

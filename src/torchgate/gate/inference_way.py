@@ -31,7 +31,7 @@ async def infer(exchange: Exchange) -> HttpResponse:
     announced = announced_length(headers, settings.max_body_bytes)
     header_span_s = header_timeout_s(headers.single(b"x-request-timeout-ms"))
     body_until = None if header_span_s is None else exchange.arrived_at + header_span_s
-    permit = await _admit_in_time(exchange, settings.max_body_bytes if announced is None else announced, body_until)
+    permit = await _admit_in_time(exchange, settings.max_body_bytes if announced is None else announced, header_span_s)
     try:
         exchange.description = permit.description  # another artifact may have taken the place of what was resolved
         decoded = await _read_and_decode(exchange, permit, announced, body_until)
@@ -74,10 +74,12 @@ async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: 
         disconnect.unwatch()
 
 
-async def _admit_in_time(exchange: Exchange, announced: int, until: float | None) -> Permit:
-    """Room in the engine, before the client's own deadline: a pool that stands still says neither yes nor no."""
-    if until is None:
-        return await admit(exchange, announced)
+async def _admit_in_time(exchange: Exchange, announced: int, header_span_s: float | None) -> Permit:
+    """Room in the engine, before the deadline: a pool that stands still says neither yes nor no.
+
+    What the body wishes is not known yet, so that for a caller without a header it is the usual deadline.
+    """
+    until = deadline_of(exchange, header_span_s)
     try:
         async with asyncio.timeout(until - exchange.services.clock()):
             return await admit(exchange, announced)

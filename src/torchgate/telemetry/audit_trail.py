@@ -11,6 +11,7 @@ import msgspec
 
 from torchgate.contract.audit_event import AuditEvent, LifecycleEvent, PolicyEvent, RequestEvent
 from torchgate.contract.clock import Clock, monotonic_s
+from torchgate.contract.counted import counted
 from torchgate.contract.errors import AuditUnavailable
 from torchgate.telemetry.chain_files import ChainFiles
 from torchgate.telemetry.chain_opening import PreviousChain, TornLine, previous_chains, tidy_up
@@ -128,7 +129,7 @@ class AuditTrail:
 
     def _opening(self, previous: tuple[PreviousChain, ...], torn: list[TornLine]) -> list[Occasion]:
         now = self._wall_clock()
-        sentence = f"Audit chain {self.chain} is opened; it names {len(previous)} chains before it."
+        sentence = f"Audit chain {self.chain} is opened; it names {counted(len(previous), 'chain')} before it."
         facts = {"previous": [msgspec.to_builtins(chain) for chain in previous]}
         opening = [Occasion(LifecycleEvent(now, "start", "audit", sentence), facts)]
         for line in torn:

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
+from torchgate.contract.counted import counted
 from torchgate.contract.diagnosis import Diagnosis, ok, red, skipped
 from torchgate.telemetry.audit_verify import verify
 from torchgate.telemetry.signing_key import KEY_FILE
@@ -36,11 +37,12 @@ def examine_trail(folder: Path, keys: Path) -> Iterator[Diagnosis]:
         return
     report = verify(folder)
     if report.problems:
-        seen = f"the trail is not whole: {len(report.problems)} problems, first {report.problems[0]}."
+        seen = f"the trail is not whole: {counted(len(report.problems), 'problem')}, first {report.problems[0]}."
         remedy = "Keep the folder as it is, for it is evidence; `torchgate audit verify` says all of it."
         yield red(seen, "a whole trail", remedy, place=str(folder))
     else:
-        yield ok(f"the trail is whole: {report.events} events in {len(report.chains)} chains.", place=str(folder))
+        chains = counted(len(report.chains), "chain")
+        yield ok(f"the trail is whole: {counted(report.events, 'event')} in {chains}.", place=str(folder))
 
 
 def _key(file: Path) -> Iterator[Diagnosis]:

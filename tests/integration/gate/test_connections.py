@@ -224,6 +224,15 @@ async def test_a_deadline_passes_also_while_there_is_no_word_of_room() -> None:
         assert b"deadline_exceeded" in answer
 
 
+async def test_who_names_no_deadline_waits_for_room_as_long_as_the_server_gives_them() -> None:
+    """And no longer: a pool that stands still is found out when that may be over."""
+    async with served(gate_rig(settings(default_timeout_s=0.05))) as rig:
+        rig.engine.stands_still = True
+        answer = await exchange(rig, head("Content-Length: 2\r\n") + b"{}")
+        assert status(answer) == 504
+        assert b"deadline_exceeded" in answer
+
+
 async def test_a_bomb_inflates_to_the_bound_and_no_further() -> None:
     """30 KB of gzip hold 30 MB."""
     async with served(gate_rig(settings(max_inflated_bytes=1 << 20))) as rig:

@@ -61,7 +61,7 @@ async def test_a_running_pool_is_ok(tmp_path: Path) -> None:
     world = with_pool(tmp_path)
     async with running_pool(world):
         (found,) = await asked(world)
-    assert (found.verdict, found.seen) == ("ok", "the pool answers, and holds 1 model versions.")
+    assert (found.verdict, found.seen) == ("ok", "the pool answers, and holds 1 model version.")
 
 
 @pytest.mark.linux("uids; on Windows another account's SID needs another account")

@@ -126,3 +126,10 @@ def test_models_and_versions_that_are_not_there_are_told(
     assert len(sentences) == len(words)
     for sentence, word in zip(sentences, words, strict=True):
         assert word in sentence
+
+
+def test_where_there_are_no_models_a_rule_for_all_of_them_misses_none(tmp_path: Path) -> None:
+    """It is right before they come; a rule for a model by its name may be misspelt."""
+    settings = settings_of(tmp_path, GRANT.replace('["digits"]', '["*", "digits"]'))
+    sentences = [one.sentence for one in model_findings(settings, frozenset())]
+    assert sentences == ["there is no model 'digits'. There are no models."]
