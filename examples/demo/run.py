@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -132,17 +133,19 @@ def leave_running(server: subprocess.Popen[bytes], folder: Path, address: str) -
 
 @contextlib.contextmanager
 def serving(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server of this project, ready; stopped at the end."""
+    """A server of this project, ready; stopped at the end, also when we are told to end by SIGTERM."""
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "torchgate", "serve", str(folder), "--set", f"gate.bind=127.0.0.1:{port}"]
     log = folder / "server.log"
     print(f"   torchgate serve {folder}   (its log: {log})")
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # else it would outlive us
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
         try:
             wait_until_ready(server, address, log)
             yield server, address
         finally:
             stop(server)
+            signal.signal(signal.SIGTERM, before)
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.rigs.processes import has_ended
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
 
@@ -128,3 +130,26 @@ def test_the_demo_answers_refuses_and_audits(tmp_path: Path):
     assert "200  analyst   Infer similarity  allowed by policy.grants[0]" in said
     assert "401  unknown   Infer similarity  not proven: " in said
     assert "whole: nothing was changed, removed or cut off" in said
+
+
+@pytest.mark.linux("Windows ends a process unasked")
+@pytest.mark.timeout(300)
+def test_the_server_ends_with_a_demo_that_is_told_to(tmp_path: Path):
+    """What ends programs, such as `timeout`, knows the one that it has started."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "torchgate.toml").write_text('[gate]\nfront_door = "direct"\n[engine]\nstandbys = 0\n', "utf-8")
+    demo = (
+        "import pathlib, sys\n"
+        f"sys.path.insert(0, {str(DEMO)!r})\n"
+        "import run\n"
+        f"with run.serving(pathlib.Path({str(tmp_path)!r}), run.free_port(0)) as (server, address):\n"
+        "    print('pid', server.pid, flush=True)\n"
+        "    server.wait()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", demo], stdout=subprocess.PIPE, encoding="utf-8") as told:
+        assert told.stdout is not None
+        pid = next((int(line.split()[1]) for line in told.stdout if line.startswith("pid ")), None)
+        assert pid is not None, (tmp_path / "server.log").read_text(encoding="utf-8")
+        told.terminate()
+        assert told.wait(120) == 128 + signal.SIGTERM
+    assert has_ended(pid)
