@@ -200,8 +200,8 @@ def _sign(entry: CatalogEntry, key: PrivateKey) -> tuple[FileDigest, ...]:
     payload = statement_payload(Statement(entry.artifact.ref, files, signed_settings(entry)))
     signature = sign(key, Envelope(payload, b"").signed_bytes)
     draft = folder.parent / f".{SIGNATURE_FILE}.{secrets.token_hex(8)}"
-    draft.write_bytes(bundle(Envelope(payload, signature), key_hint(key.public_key())))
     try:
+        draft.write_bytes(bundle(Envelope(payload, signature), key_hint(key.public_key())))
         draft.replace(folder / SIGNATURE_FILE)
     finally:
         draft.unlink(missing_ok=True)

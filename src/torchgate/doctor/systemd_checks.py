@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from torchgate.config import TorchgateSettings, read_configuration, without_secrets
+from torchgate.contract.counted import counted
 from torchgate.contract.diagnosis import Diagnosis, amber, ok, red, skipped
 from torchgate.doctor.gpu_checks import wanting_cuda
 from torchgate.doctor.systemd_units import UNIT_FOLDERS, Unit, size_bytes, span_s, units_of
@@ -85,12 +86,13 @@ def _state(unit: Unit, settings: TorchgateSettings, _: World) -> Iterator[Diagno
         seen = f"{folder} belongs to uid:{owner}, and {unit.name} can't close it to others."
         yield red(seen, f"a state folder of uid:{uid}", remedy, place="state.folder")
     system, home = unit.last("ProtectSystem"), unit.last("ProtectHome")
-    is_closed = system is not None and system.value == "strict"
-    is_closed |= home is not None and home.value == "read-only" and folder.is_relative_to("/home")
-    if is_closed and not any(folder.is_relative_to(place) for place in _writable(unit)):
+    closing = "ProtectSystem" if system is not None and system.value == "strict" else ""
+    if home is not None and home.value == "read-only" and folder.is_relative_to("/home"):
+        closing = "ProtectHome"
+    if closing and not any(folder.is_relative_to(place) for place in _writable(unit)):
         remedy = f"Write StateDirectory= for a folder in /var/lib, or ReadWritePaths={folder}"
         seen = f"{unit.name} leaves {folder} read-only, and without a state folder there is no server."
-        yield red(seen, "a state folder that it may write", remedy, place=unit.place("ProtectSystem"))
+        yield red(seen, "a state folder that it may write", remedy, place=unit.place(closing))
     if home is not None and home.value.lower() in {"yes", "true", "on", "1", "tmpfs"}:
         for path in {folder, settings.models.folder}:
             if path.is_relative_to("/home") or path.is_relative_to("/root"):
@@ -122,7 +124,8 @@ def _memory(unit: Unit, settings: TorchgateSettings, _: World) -> Iterator[Diagn
     entries = read_catalog(settings.models)[0].entries.values() if unit.command != "gate" else ()
     workers = sum(entry.artifact.replicas for entry in entries if not entry.mistake)
     if limit is not None and size is not None and size < workers * _WORKER_BYTES:
-        seen = f"MemoryMax is {limit.value}, and {workers} workers with torch may take {workers} GiB before any model."
+        needed = f"{counted(workers, 'worker')} with torch may take {workers} GiB"
+        seen = f"MemoryMax is {limit.value}, and {needed} before any model."
         remedy = "Raise it, or have fewer replicas: the kernel ends workers, and requests get 503."
         yield amber(seen, f"at least {workers} GiB", remedy, place=limit.place)
     policy = unit.last("OOMPolicy")

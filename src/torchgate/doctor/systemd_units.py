@@ -31,7 +31,8 @@ _PREFIXES = "@-:+!|"
 _SPANS_S = {
     "us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3, "": 1, "s": 1, "sec": 1, "second": 1, "seconds": 1, "m": 60,
     "min": 60, "minute": 60, "minutes": 60, "h": 3600, "hr": 3600, "hour": 3600, "hours": 3600, "d": 86400,
-    "day": 86400, "days": 86400, "w": 604800, "week": 604800, "weeks": 604800,
+    "day": 86400, "days": 86400, "w": 604800, "week": 604800, "weeks": 604800, "M": 2629800, "month": 2629800,
+    "months": 2629800, "y": 31557600, "year": 31557600, "years": 31557600,
 }  # fmt: skip
 _SIZES = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -107,9 +108,9 @@ def span_s(text: str) -> float | None:
     """Seconds of a span such as `1min 30s`; infinite for `infinity` and 0; None where it is none."""
     if text.strip() in {"infinity", "0"}:
         return float("inf")
-    parts = re.findall(r"([0-9.]+)\s*([a-z]*)\s*", text)
+    parts = re.findall(r"([0-9.]*)\s*([^0-9.\s]*)\s*", text.strip())
     try:
-        found = sum(float(number) * _SPANS_S[unit] for number, unit in parts)
+        found = sum(float(number) * _SPANS_S[unit] for number, unit in parts if number or unit)
     except (KeyError, ValueError):
         return None
     return found or None

@@ -42,11 +42,12 @@ def processes_findings(question: Question) -> Iterator[Finding]:
 
 def web_garden_findings(question: Question, pool: Element, copies: str) -> Iterator[Finding]:
     """What is found in a pool that has several worker processes, or one for each NUMA node (0)."""
+    several = "one process for each NUMA node" if copies == "0" else f"{copies} processes"
     if question.facts.has_own_pool:
         yield question.above(
             pool,
             "warning",
-            f"the pool is a web garden of {copies} processes: each starts gates of its own, with their own connections "
+            f"the pool is a web garden of {several}: each starts gates of its own, with their own connections "
             "and audit chains. Models and quotas are those of `torchgate pool`.",
             'Set <processModel maxProcesses="1"/>, unless one gate is not enough.',
         )
@@ -54,7 +55,7 @@ def web_garden_findings(question: Question, pool: Element, copies: str) -> Itera
     yield question.above(
         pool,
         "error",
-        f"the pool is a web garden of {copies} processes: each would load all models and count its own quotas.",
+        f"the pool is a web garden of {several}: each would load all models and count its own quotas.",
         'Set <processModel maxProcesses="1"/>, or run the models by `torchgate pool`.',
     )
 

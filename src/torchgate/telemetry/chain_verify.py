@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from torchgate.contract.counted import counted
 from torchgate.telemetry.chain_opening import ChainLine, PreviousChain
 from torchgate.telemetry.chain_statements import ChainStatements, Problem
 from torchgate.telemetry.checkpoint import PublicKey
@@ -178,7 +179,9 @@ class ChainCheck:
     def _check_ends(self) -> None:
         for file, count in self._contradicting.items():
             if count > 1:
-                self.problems.append(Problem(file, 0, f"{count - 1} later checkpoints contradict the lines, too"))
+                self.problems.append(
+                    Problem(file, 0, f"the lines contradict {counted(count - 1, 'later checkpoint')}, too")
+                )
         beyond = [size for size in self.statements.by_size if size > self._tree.size]
         if beyond:
             place, checkpoint = self.statements.by_size[max(beyond)][0]

@@ -18,18 +18,21 @@ from torchgate.doctor.world import World
 
 pytestmark = pytest.mark.linux("systemd is Linux's")
 SOUND = {
-    "User": "root-like", "Delegate": "yes", "TimeoutStopSec": "60", "NoNewPrivileges": "yes", "KillMode": "mixed",
+    "Delegate": "yes", "TimeoutStopSec": "60", "NoNewPrivileges": "yes", "KillMode": "mixed",
 }  # fmt: skip
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A project, examined as the account that its units name."""
+    return world_of(tmp_path / "shop ü", machine=FixedMachine(name=f"{own_account()} (uid:{os.geteuid()})"))
+
+
+def own_account() -> str:
+    """The name of the account that runs this."""
     import pwd
 
-    own = pwd.getpwuid(os.geteuid()).pw_name
-    SOUND["User"] = own
-    return world_of(tmp_path / "shop ü", machine=FixedMachine(name=f"{own} (uid:{os.geteuid()})"))
+    return pwd.getpwuid(os.geteuid()).pw_name
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +46,9 @@ def written(world: World, start: str = "", name: str = "tg.service", **settings:
     folder = world.folder.parent / "units"
     folder.mkdir(exist_ok=True)
     start = start or f'/opt/venv/bin/python -I -m torchgate pool "{world.folder}"'
-    lines = [f"{key}={value}" for key, value in {**SOUND, **settings}.items() if value is not None]
+    lines = [
+        f"{key}={value}" for key, value in {"User": own_account(), **SOUND, **settings}.items() if value is not None
+    ]
     text = "\n".join(["[Unit]", "Description=x", "", "[Service]", f"ExecStart={start}", *lines, "", "[Install]"])
     (folder / name).write_text(text, encoding="utf-8")
     return folder
@@ -111,7 +116,7 @@ def test_what_install_writes_is_sound(world: World):
     from torchgate.posix.systemd_unit import unit_text
 
     command = ("/opt/venv/bin/python", "-I", "-X", "utf8", "-m", "torchgate", "pool", str(world.configuration.file))
-    spec = ServiceSpec("tg", "t", "d", (*command, "--set", "state.folder=/var/lib/tg"), SOUND["User"], 40.0)
+    spec = ServiceSpec("tg", "t", "d", (*command, "--set", "state.folder=/var/lib/tg"), own_account(), 40.0)
     folder = written(world)
     (folder / "tg.service").write_text(
         unit_text(
@@ -219,12 +224,22 @@ def test_garbage_is_no_unit(world: World):
 
 @pytest.mark.parametrize(
     ("text", "span"),
-    [("90", 90), ("1min 30s", 90), ("5m", 300), ("500ms", 0.5), ("infinity", float("inf")), ("0", float("inf"))],
+    [
+        ("90", 90),
+        ("1min 30s", 90),
+        ("5m", 300),
+        ("500ms", 0.5),
+        ("2M", 5259600),
+        ("infinity", float("inf")),
+        ("0", float("inf")),
+    ],
 )
 def test_a_span_is_read_as_systemd_does(text: str, span: float):
     assert span_s(text) == pytest.approx(span)
     assert span_s("soon") is None
     assert span_s("5 fortnights") is None
+    assert span_s("some 5") is None
+    assert span_s("") is None
 
 
 @pytest.mark.parametrize(
