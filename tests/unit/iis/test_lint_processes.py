@@ -75,6 +75,13 @@ def test_a_web_garden_is_told_what_it_has_of_its_own(tmp_path: Path, web: str, s
     assert said in found.sentence
 
 
+def test_a_web_garden_of_none_has_as_many_as_numa_nodes(tmp_path: Path) -> None:
+    host = GOOD_HOST.replace("<processModel ", '<processModel maxProcesses="0" ')
+    said = [one.sentence for one in findings_of(tmp_path, GOOD, host) if "web garden" in one.sentence]
+    assert len(said) == 1
+    assert "one process for each NUMA node" in said[0]
+
+
 def test_version_1_2_loses_what_runs_at_a_recycle_and_the_others_do_not(tmp_path: Path) -> None:
     facts = ServerFacts(front_door="httpplatform-1.2", max_body_bytes=1 << 20, max_timeout_s=60.0)
     said = [one for one in findings_of(tmp_path, OLD, facts=facts) if "without asking it" in one.sentence]
