@@ -24,7 +24,7 @@ from torchgate.gate.cancellation import client_ids
 from torchgate.gate.exchange import Exchange
 from torchgate.gate.http_message import Disconnect, HttpResponse
 from torchgate.gate.inference_parameters import request_wishes
-from torchgate.gate.inference_way import admit, deadline_of, run_until_gone
+from torchgate.gate.inference_way import admit, deadline_of, in_time, run_until_gone
 from torchgate.gate.limits import header_timeout_s
 from torchgate.gate.problems import STATUSES
 from torchgate.gate.services import GateServices
@@ -291,13 +291,14 @@ async def _inferred(
     wishes = request_wishes(None if parameters is None else dict(parameters), description)
     encoded, rows, length = encode_inputs(inputs, description)
     question.rows, question.request_bytes = rows, length
-    permit = await admit(question, length)
+    until = deadline_of(question, header_span_s, wishes.timeout_s, timeout_s)
+    permit = await in_time(question, until, admit(question, length))
     try:
         if permit.description.signature != description.signature:  # another artifact took its place meanwhile
             encoded, rows, length = encode_inputs(inputs, permit.description)
         question.description = permit.description
         await question.authorise(Resource(model=question.ref), RequestFacts(rows=rows, body_bytes=length))
-        view = await permit.reserve(length)
+        view = await in_time(question, until, permit.reserve(length))
         for tensor in encoded:
             view[tensor.placed.offset : tensor.placed.offset + tensor.placed.length] = tensor.content
         request = InferenceRequest(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from torchgate.contract.decision import RequestFacts, Resource
 from torchgate.contract.errors import (
@@ -23,6 +25,8 @@ from torchgate.gate.inference_answer import compress, encode_answer
 from torchgate.gate.limits import deadline_at, header_timeout_s
 from torchgate.gate.open_inference import DecodedRequest, decode_request
 
+_Room = TypeVar("_Room")
+
 
 async def infer(exchange: Exchange) -> HttpResponse:
     """One inference, after the door has let it in: room, body, facts, run, answer."""
@@ -31,7 +35,10 @@ async def infer(exchange: Exchange) -> HttpResponse:
     announced = announced_length(headers, settings.max_body_bytes)
     header_span_s = header_timeout_s(headers.single(b"x-request-timeout-ms"))
     body_until = None if header_span_s is None else exchange.arrived_at + header_span_s
-    permit = await _admit_in_time(exchange, settings.max_body_bytes if announced is None else announced, header_span_s)
+    until = deadline_of(exchange, header_span_s)  # what the body wishes is not known yet
+    permit = await in_time(
+        exchange, until, admit(exchange, settings.max_body_bytes if announced is None else announced)
+    )
     try:
         exchange.description = permit.description  # another artifact may have taken the place of what was resolved
         decoded = await _read_and_decode(exchange, permit, announced, body_until)
@@ -74,15 +81,15 @@ async def run_until_gone(permit: Permit, request: InferenceRequest, disconnect: 
         disconnect.unwatch()
 
 
-async def _admit_in_time(exchange: Exchange, announced: int, header_span_s: float | None) -> Permit:
-    """Room in the engine, before the deadline: a pool that stands still says neither yes nor no.
+async def in_time(exchange: Exchange, until: float, room: Awaitable[_Room]) -> _Room:
+    """Room in the engine, before a deadline: a pool that stands still says neither yes nor no.
 
-    What the body wishes is not known yet, so that for a caller without a header it is the usual deadline.
+    Raises:
+        DeadlineExceeded: it passed.
     """
-    until = deadline_of(exchange, header_span_s)
     try:
         async with asyncio.timeout(until - exchange.services.clock()):
-            return await admit(exchange, announced)
+            return await room
     except TimeoutError:
         raise DeadlineExceeded("The request timeout passed before there was room for it.") from None
 

@@ -22,6 +22,7 @@ from torchgate.gate.mounted import Guard, OpenGate, secret_headers
 from torchgate.gate.proofs import PairingProof
 from torchgate.gate.public_paths import PublicPaths
 
+WAIT_S = 60.0
 PUBLIC = PublicPaths(["/about", "/static/*"])
 
 
@@ -573,6 +574,22 @@ async def test_the_clients_own_deadline_counts_for_what_its_route_asks(rig: Gate
     first = rig.engine.requests[0].deadline_at
     await ask(guard, path="/private", headers=ALICE_KEY)
     assert 2.5 < rig.engine.requests[1].deadline_at - first < 30
+
+
+@pytest.mark.parametrize(("headers", "timeout_s"), [({"X-Request-Timeout-Ms": "50"}, None), ({}, 0.05)])
+async def test_a_deadline_passes_also_while_there_is_no_word_of_room(
+    rig: GateRig, headers: dict[str, str], timeout_s: float | None
+):
+    """A pool that stands still is found out later; the client's wish counts as the route's own."""
+    guard, inner = _guarded(rig)
+
+    async def route(scope: Scope, receive: Receive, send: Send) -> None:
+        await torchgate.caller().infer("double", {"x": [[1, 2]]}, timeout_s=timeout_s)
+
+    inner.route = route
+    rig.engine.stands_still = True
+    asked = ask(guard, path="/private", headers={**ALICE_KEY, **headers})
+    assert (await asyncio.wait_for(asked, WAIT_S)).status == 504
 
 
 async def test_when_the_request_is_over_its_caller_asks_no_more(rig: GateRig):
