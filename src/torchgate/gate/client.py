@@ -173,7 +173,10 @@ class GateClient:
                 return Received(response.status, response.headers, response.read())
 
             # A redirect is an answer like any: nothing goes where the caller has not pointed.
-            received = ask({}) if self._negotiate is None else negotiated(ask, self._negotiate(self._host))
+            if self._negotiate is None:
+                received = ask({})
+            else:
+                received = negotiated(ask, self._negotiate(self._host), is_tls=self._is_tls)
             return ClientAnswer(received.status, _json(received.body), received.headers.get("X-Request-ID", ""))
         except http.client.HTTPException as error:
             raise ConnectionError(f"{self._host} did not answer in HTTP: {error!r}") from None

@@ -13,6 +13,9 @@ from torchgate.contract.kerberos import Negotiation, NegotiationFailed
 MAX_ROUNDS = 4
 """Kerberos takes one, NTLM two; one more where a clock was wrong. A server that wants more only wants to go on."""
 
+_NTLM = b"NTLMSSP\0"
+"""In each of its messages, wrapped or not. Source: MS-NLMP, section 2.2.1."""
+
 _REDIRECTS = 300  # below is what a caller would take for an answer
 _CHALLENGE = re.compile(r"(?:^|,)\s*negotiate\s+([A-Za-z0-9+/]+=*)\s*(?=,|$)", re.IGNORECASE)
 
@@ -29,12 +32,16 @@ class Received(NamedTuple):
     body: bytes
 
 
-def negotiated(ask: Callable[[Mapping[str, str]], Received], negotiation: Negotiation) -> Received:
+def negotiated(ask: Callable[[Mapping[str, str]], Received], negotiation: Negotiation, *, is_tls: bool) -> Received:
     """The answer to a request that proves who sends it.
+
+    NTLM proves no server to its client: whoever is at the other end can pass it on to another server. So it goes by TLS
+    alone, which has proven the server before; also on this machine, where a port may be anybody's.
 
     Args:
         ask: sends the request with these headers, on one connection, and gives its answer.
         negotiation: a fresh one.
+        is_tls: whether TLS has proven the server.
 
     Raises:
         NegotiationFailed: there is nothing to prove it with, or the server is not the one that it was asked to be.
@@ -42,6 +49,10 @@ def negotiated(ask: Callable[[Mapping[str, str]], Received], negotiation: Negoti
     """
     token = negotiation.step(None)
     for _ in range(MAX_ROUNDS):
+        if _NTLM in token and not is_tls:
+            raise NegotiationFailed(
+                "there is no Kerberos for it, and NTLM, which proves no server, goes by https alone"
+            )
         received = ask({"Authorization": f"Negotiate {base64.b64encode(token).decode('ascii')}"})
         said = _token(received.headers)
         if received.status != http.client.UNAUTHORIZED:

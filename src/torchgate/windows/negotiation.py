@@ -15,7 +15,9 @@ if sys.platform == "win32":
     """Without ISC_REQ_DELEGATE: nobody gets this user's rights to go on with."""
 
     class SspiNegotiation:
-        """Implements Negotiation. Windows chooses between Kerberos and, where there is no domain, NTLM.
+        """Implements Negotiation. Windows chooses between Kerberos and, where it has none for the host, NTLM.
+
+        After NTLM it is complete, too, which proves no server: gate.negotiating lets that go by TLS alone.
 
         Args:
             host: of the server, as the URL names it.

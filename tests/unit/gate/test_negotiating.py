@@ -45,7 +45,7 @@ def received(status: int, *challenges: str) -> Received:
     return Received(status, headers, b"")
 
 
-def asked(negotiation: Scripted, *answers: Received) -> tuple[Received, list[str]]:
+def asked(negotiation: Scripted, *answers: Received, is_tls: bool = True) -> tuple[Received, list[str]]:
     """What comes of it, and what was sent."""
     sent: list[str] = []
 
@@ -55,7 +55,7 @@ def asked(negotiation: Scripted, *answers: Received) -> tuple[Received, list[str
         sent.append(base64.b64decode(token).decode())
         return answers[len(sent) - 1]
 
-    return negotiated(ask, negotiation), sent
+    return negotiated(ask, negotiation, is_tls=is_tls), sent
 
 
 def challenge(token: bytes) -> str:
@@ -181,6 +181,26 @@ def test_each_request_has_a_ticket_of_its_own_for_the_host_of_the_url() -> None:
     assert hosts == ["localhost", "localhost"]
     sent = [base64.b64decode(head["Authorization"].split()[1]) for head in heads]
     assert sent == [b"ticket 1", b"ticket 2"]
+
+
+@pytest.mark.identity_case(
+    "Negotiate, as a client", "NTLM, to this machine without TLS", "refused before anything is sent"
+)
+@pytest.mark.parametrize("token", [b"NTLMSSP\0\x01", b"wrapped NTLMSSP\0\x01"])
+def test_what_proves_no_server_goes_by_tls_alone(token: bytes) -> None:
+    """Whoever takes the port of a server that is down could pass it on to another one, in the user's name."""
+    with server(200) as (port, heads):
+        client = GateClient(f"http://localhost:{port}", negotiate=lambda host: Scripted(token, complete_after=1))
+        with pytest.raises(NegotiationFailed, match="NTLM"):
+            client.request("GET", "/whoami")
+    assert heads == []
+
+
+def test_behind_a_ticket_no_ntlm_follows() -> None:
+    """A server could else ask for the weaker of the two."""
+    negotiation = Scripted(b"ticket", b"NTLMSSP\0\x03", complete_after=9)
+    with pytest.raises(NegotiationFailed, match="NTLM"):
+        asked(negotiation, received(401, challenge(b"two")), received(200), is_tls=False)
 
 
 def test_two_credentials_are_one_too_many() -> None:
