@@ -164,21 +164,29 @@ class TlsListener:
             await asyncio.sleep(0)  # so that a full backlog holds nobody up
 
     def _begin(self, connection: socket.socket, place: str) -> None:
-        handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection))
+        is_finished = False
+
+        def finished() -> None:
+            nonlocal is_finished
+            is_finished = True
+            self._unfinished.remove(handshake)  # from here on it is a connection, which nobody cuts for another
 
         def over(task: asyncio.Task[None]) -> None:
             self._unfinished.remove(task)
-            if task.cancelled():
-                connection.close()  # its transport, where it has one by now, has ended
+            if task.cancelled() and not is_finished:
+                # Its transport, where it has one by now, has ended. One that is connected ends by itself: were its
+                # socket closed under it, another connection would get that number, and end with it.
+                connection.close()
 
+        handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection, finished))
         handshake.add_done_callback(over)
         if self._unfinished.add(handshake, place):
             self._note_cut()
 
-    async def _shake_hands(self, connection: socket.socket) -> None:
+    async def _shake_hands(self, connection: socket.socket, finished: Callable[[], None]) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make,
+                lambda: _telling(self._make(), finished),
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._limits.timeout_s,
@@ -202,6 +210,18 @@ class TlsListener:
             self._cut, self._limits.most, self._limits.most_by_address,
         )  # fmt: skip
         self._cut = 0
+
+
+def _telling(protocol: asyncio.Protocol, finished: Callable[[], None]) -> asyncio.Protocol:
+    """The same, which tells when it is connected: its handshake is finished."""
+    connected = protocol.connection_made
+
+    def connection_made(transport: asyncio.BaseTransport) -> None:
+        finished()
+        connected(transport)
+
+    protocol.connection_made = connection_made  # type: ignore[method-assign]
+    return protocol
 
 
 def _reason(error: OSError) -> Any:

@@ -15,7 +15,7 @@ from tests.rigs.event_loops import on_each_loop
 from tests.rigs.gate_rig import served
 
 from torchgate.gate.settings import GateSettings
-from torchgate.gate.tls_listener import HandshakeLimits, UnfinishedHandshakes
+from torchgate.gate.tls_listener import HandshakeLimits, TlsListener, UnfinishedHandshakes
 
 HALF_A_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
@@ -220,3 +220,51 @@ class _Slow:
         self._tls.do_handshake()
         self.say(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return self.hear().partition(b"\r\n")[0]
+
+
+class Cut(asyncio.Protocol):
+    """The first of them is cut in the moment in which its handshake is finished; all answer what they hear."""
+
+    made = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The moment."""
+        self._transport = transport
+        Cut.made += 1
+        if Cut.made == 1:
+            for task in asyncio.all_tasks():
+                if "_shake_hands" in repr(task.get_coro()):
+                    task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Say the same."""
+        self._transport.write(data)  # type: ignore[attr-defined]
+
+
+@on_each_loop
+async def test_a_cut_in_the_last_moment_takes_no_socket_from_under_its_connection(place: Place) -> None:
+    """Its number would be the next client's, and what ends for the one would end for the other."""
+    Cut.made = 0
+    client = place.client()
+    with socket.create_server(("127.0.0.1", 0)) as bound, contextlib.ExitStack() as sockets:
+        bound.setblocking(False)
+        # Made now, so that a number that the server gives back is the server's next.
+        plain = [sockets.enter_context(socket.socket()) for _ in range(2)]
+        listener = TlsListener(bound, Cut, place.context(), HandshakeLimits())
+        listener.start(8)
+
+        def connected(one: socket.socket) -> ssl.SSLSocket:
+            one.settimeout(WAIT_S)
+            one.connect(bound.getsockname())
+            return sockets.enter_context(client.wrap_socket(one, server_hostname="localhost"))
+
+        def echo(one: ssl.SSLSocket) -> bytes:
+            one.sendall(b"x")
+            return one.recv(1)
+
+        try:
+            first = await away(connected, plain[0])
+            assert await away(first.recv, 1) == b""
+            assert await away(echo, await away(connected, plain[1])) == b"x"
+        finally:
+            await listener.stop()
