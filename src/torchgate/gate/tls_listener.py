@@ -11,6 +11,7 @@ Source: asyncio.sslproto (its read buffer); RFC 8446, section 2 (round trips).
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -22,6 +23,16 @@ from torchgate.access.identity.refusals import place_of
 
 ACCEPT_PAUSE_S = 1.0
 """After an accept that failed because this process has no descriptor left. Source: asyncio's own servers."""
+
+_NAMES_OF_WENT = (
+    "ENOTCONN", "WSAENOTCONN", "EPROTO", "ENOPROTOOPT", "ENETDOWN", "ENETUNREACH", "EHOSTDOWN", "EHOSTUNREACH",
+    "ENONET", "EOPNOTSUPP",
+)  # fmt: skip
+_WENT = frozenset(getattr(errno, name) for name in _NAMES_OF_WENT if hasattr(errno, name))
+"""Errors of accept that are the new connection's own. Source: accept(2); Windows' getpeername after AcceptEx."""
+
+_ERROR_NETNAME_DELETED = 64
+"""What AcceptEx says where the client has reset its connection; asyncio translates that for reads and writes alone."""
 
 TLS_SHUTDOWN_S = 30.0
 """For a client to answer the end of TLS on a connection; then it is cut. It answers behind all that it had not read yet
@@ -154,9 +165,10 @@ class TlsListener:
         while True:
             try:
                 connection, address = await loop.sock_accept(self._listening)
-            except ConnectionError:
-                continue  # it went before we came
             except OSError as error:
+                if _is_the_clients(error):
+                    await asyncio.sleep(0)  # it went before we came
+                    continue
                 _log.error("No connection can be accepted for %g s: %s.", ACCEPT_PAUSE_S, error.strerror or error)
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
@@ -210,6 +222,13 @@ class TlsListener:
             self._cut, self._limits.most, self._limits.most_by_address,
         )  # fmt: skip
         self._cut = 0
+
+
+def _is_the_clients(error: OSError) -> bool:
+    """Whether an accept failed for one client, so that the next may come at once."""
+    if isinstance(error, ConnectionError) or error.errno in _WENT:
+        return True
+    return getattr(error, "winerror", None) == _ERROR_NETNAME_DELETED
 
 
 def _telling(protocol: asyncio.Protocol, finished: Callable[[], None]) -> asyncio.Protocol:

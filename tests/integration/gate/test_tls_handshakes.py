@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.gate.test_tls import PRESS, WAIT_S, Place, ask, away
@@ -268,3 +271,30 @@ async def test_a_cut_in_the_last_moment_takes_no_socket_from_under_its_connectio
             assert await away(echo, await away(connected, plain[1])) == b"x"
         finally:
             await listener.stop()
+
+
+def _went() -> list[OSError]:
+    """What systems say of a client that went before it was accepted."""
+    lost = OSError(errno.EINVAL, "The specified network name is no longer available", None, 64)
+    if sys.platform != "win32":
+        lost.winerror = 64
+    return [ConnectionAbortedError(), OSError(errno.ENOTCONN, "not connected"), lost]
+
+
+async def test_a_client_that_went_before_it_was_accepted_holds_nobody_up(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one reset a second would keep everybody out."""
+    loop, errors = asyncio.get_running_loop(), _went()
+    accept = loop.sock_accept
+
+    async def going(listening: socket.socket) -> tuple[socket.socket, Any]:
+        if errors:
+            raise errors.pop()
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", going)
+    async with served(place.rig()) as rig:
+        assert await away(ask, rig.port, place.client(PRESS)) == 200
+    assert errors == []
+    assert "accepted" not in caplog.text
