@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from torchgate.config import FILE_NAME, StateSettings, read_configuration
 from torchgate.contract.bounded_files import MAX_KEY_BYTES, read_bounded
+from torchgate.contract.credential_files import read_credential
 from torchgate.contract.kerberos import NegotiationFailed
 from torchgate.contract.quota_use import SHARED
 from torchgate.contract.settings_file import read_toml
@@ -26,7 +27,6 @@ from torchgate.project import SERVER_FILE, ProjectError, development_token, runn
 from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import no_impersonation_here
 
-_MAX_CREDENTIAL_BYTES = 1 << 20
 _MAX_INPUT_BYTES = 256 << 20
 """Beyond what any server takes of one request, however it is set."""
 
@@ -383,23 +383,16 @@ def _token(parsed: argparse.Namespace, state: Path | None) -> str | None:
 
 
 def _credential(path: Path) -> str:
-    """What a file holds, which may be a pipe: whoever has a token from a program need not write it down.
+    """What a file holds.
 
     Raises:
         InputError: it can't be read, or holds none.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_CREDENTIAL_BYTES + 1)
-        found = content.decode("ascii").strip()
+        return read_credential(path)
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no ASCII text"
+        why = getattr(error, "strerror", None) or error
         raise InputError(f"{path} can't be read: {why}. Name the file where the credential is.") from None
-    if not found or not found.isprintable() or len(content) > _MAX_CREDENTIAL_BYTES:
-        raise InputError(
-            f"{path} holds no credential: it is empty, has several lines, or more than {_MAX_CREDENTIAL_BYTES:,} bytes."
-        )
-    return found
 
 
 def _state_folder(parsed: argparse.Namespace) -> Path:

@@ -31,6 +31,7 @@ from torchgate.access.policy.somebody import development_identity, somebody_know
 from torchgate.access.settings import AccessSettings
 from torchgate.access.windows_build import resolved_sids
 from torchgate.config import Configuration, read_configuration
+from torchgate.contract.credential_files import read_credential
 from torchgate.contract.decision import Action, ModelRef, Resource, names_every_version
 from torchgate.contract.errors import CredentialProblem
 from torchgate.contract.principal import Principal
@@ -38,8 +39,6 @@ from torchgate.contract.settings_file import read_settings
 from torchgate.engine.catalog import read_catalog
 from torchgate.terminal import WrongUse, fail, note, say
 from torchgate.windows_here import windows_accounts
-
-_MAX_TOKEN_BYTES = 1 << 20
 
 
 class _Questioned(msgspec.Struct, frozen=True):
@@ -268,13 +267,7 @@ def _principal(parsed: argparse.Namespace, project: _Questioned) -> Principal:
 
 def _token(path: Path) -> str:
     try:
-        with path.open("rb") as file:  # a pipe too: whoever has a token from a program need not write it down
-            content = file.read(_MAX_TOKEN_BYTES + 1)
-        if len(content) > _MAX_TOKEN_BYTES:
-            raise ValueError(f"it has more than {_MAX_TOKEN_BYTES:,} bytes")
-        return content.decode("ascii").strip()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} holds no bearer token: it is not ASCII text. Name the file where one is.") from None
+        return read_credential(path)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(f"{path} can't be read: {why}. Name the file where the bearer token is.") from None

@@ -28,6 +28,7 @@ from torchgate.contract.tuning import (
     decode_from_tuner,
     encode_tuning,
 )
+from torchgate.contract.whole_files import write_whole
 from torchgate.contract.worker_wire import Frames, WireError
 from torchgate.engine.catalog import SETTINGS_FILE, CatalogEntry, read_catalog
 from torchgate.engine.digest import DigestRefused
@@ -193,9 +194,7 @@ def _write(entry: CatalogEntry, done: TuneDone, package: Path) -> None:
         draft = target.with_suffix(".draft")
         shutil.copyfile(package, draft)
         draft.replace(target)
-    draft = file.with_suffix(".draft")
-    draft.write_bytes(new.encode("utf-8"))
-    draft.replace(file)
+    write_whole(file, new.encode("utf-8"))
     if done.tuned.choice != "aoti" and target.parent.is_dir():
         shutil.rmtree(target.parent)
 

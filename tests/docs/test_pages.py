@@ -89,6 +89,17 @@ def test_the_tour_names_files_that_exist():
     assert [path for path in sorted(paths) if not (REPOSITORY / path).exists() and not (package / path).exists()] == []
 
 
+def test_the_way_in_the_tour_goes_through_files_and_rooms_that_exist():
+    """The picture has neither ticks nor endings."""
+    tour = (REPOSITORY / "docs" / "explanation" / "tour.md").read_text(encoding="utf-8")
+    steps = set(re.findall(r"\b[a-z_]+/[a-z_]+\b", tour.split("```")[1]))
+    package = REPOSITORY / "src" / "torchgate"
+    assert {"gate/request_way", "gate/inference_way"} <= steps
+    assert [
+        step for step in sorted(steps) if not ((package / step).is_dir() or (package / f"{step}.py").is_file())
+    ] == []
+
+
 def test_every_decision_is_listed():
     """In the table at the head of its folder."""
     folder = REPOSITORY / "docs" / "decisions"

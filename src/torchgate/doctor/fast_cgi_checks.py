@@ -115,7 +115,8 @@ def _is_ours(python: Path, world: World) -> bool:
 
 def _project(layout: _Layout, world: World) -> Iterator[Diagnosis]:
     named = layout.settings.get("TORCHGATE_PROJECT", "")
-    if named and os.path.realpath(named) not in {os.path.realpath(world.folder), str(world.configuration.file)}:
+    ours = {os.path.realpath(place) for place in (world.folder, world.configuration.file)}
+    if named and os.path.realpath(named) not in ours:
         remedy = "Correct it, or examine that one."
         seen = f"TORCHGATE_PROJECT is {named}, and this is {world.folder}."
         yield red(seen, str(world.folder), remedy, place=_at(layout))
