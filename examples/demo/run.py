@@ -133,19 +133,34 @@ def leave_running(server: subprocess.Popen[bytes], folder: Path, address: str) -
 
 @contextlib.contextmanager
 def serving(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server of this project, ready; stopped at the end, also when we are told to end by SIGTERM."""
+    """A server of this project, ready; stopped at the end, also when somebody ends us."""
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "torchgate", "serve", str(folder), "--set", f"gate.bind=127.0.0.1:{port}"]
     log = folder / "server.log"
     print(f"   torchgate serve {folder}   (its log: {log})")
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # else it would outlive us
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=output) as server:
+        _job = job_of(server)  # its last handle is ours
         try:
             wait_until_ready(server, address, log)
             yield server, address
         finally:
             stop(server)
             signal.signal(signal.SIGTERM, before)
+
+
+def job_of(server: subprocess.Popen[bytes]) -> object:
+    """On Windows, where nobody is told of its end: what ends the server when we are gone. Elsewhere nothing."""
+    if sys.platform != "win32":
+        return None
+    import win32job  # of Torchgate's own requirements
+
+    job = win32job.CreateJobObject(None, "")
+    limits = win32job.QueryInformationJobObject(job, win32job.JobObjectExtendedLimitInformation)
+    limits["BasicLimitInformation"]["LimitFlags"] = win32job.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
+    win32job.SetInformationJobObject(job, win32job.JobObjectExtendedLimitInformation, limits)
+    win32job.AssignProcessToJobObject(job, int(server._handle))  # type: ignore[attr-defined]
+    return job
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], address: str, log: Path) -> None:

@@ -132,10 +132,9 @@ def test_the_demo_answers_refuses_and_audits(tmp_path: Path):
     assert "whole: nothing was changed, removed or cut off" in said
 
 
-@pytest.mark.linux("Windows ends a process unasked")
-@pytest.mark.timeout(300)
-def test_the_server_ends_with_a_demo_that_is_told_to(tmp_path: Path):
-    """What ends programs, such as `timeout`, knows the one that it has started."""
+@pytest.mark.timeout(900)
+def test_the_server_ends_with_a_demo_that_somebody_ends(tmp_path: Path):
+    """What ends programs, such as `timeout`, knows the one that it has started; on Windows it is not even told."""
     (tmp_path / "models").mkdir()
     (tmp_path / "torchgate.toml").write_text('[gate]\nfront_door = "direct"\n[engine]\nstandbys = 0\n', "utf-8")
     demo = (
@@ -146,10 +145,10 @@ def test_the_server_ends_with_a_demo_that_is_told_to(tmp_path: Path):
         "    print('pid', server.pid, flush=True)\n"
         "    server.wait()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", demo], stdout=subprocess.PIPE, encoding="utf-8") as told:
+    with subprocess.Popen([sys.executable, "-X", "utf8", "-c", demo], stdout=subprocess.PIPE, encoding="utf-8") as told:
         assert told.stdout is not None
         pid = next((int(line.split()[1]) for line in told.stdout if line.startswith("pid ")), None)
         assert pid is not None, (tmp_path / "server.log").read_text(encoding="utf-8")
         told.terminate()
-        assert told.wait(120) == 128 + signal.SIGTERM
+        assert told.wait(240) == (1 if sys.platform == "win32" else 128 + signal.SIGTERM)
     assert has_ended(pid)
