@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
@@ -164,14 +165,14 @@ class HttpServer:
             await self._tls_listener.stop()
 
     async def _listen(self, bound: socket.socket) -> None:
-        """As uvicorn's own startup does; with TLS, whose handshakes nothing bounds there, by a listener of ours."""
+        """As uvicorn's own startup does; with TLS, and on Windows, by a listener of ours: see there."""
         loop, server = asyncio.get_running_loop(), self._server
         make = cast("Callable[..., asyncio.Protocol]", self._config.http_protocol_class)
 
         def connection() -> asyncio.Protocol:
             return make(config=self._config, server_state=server.server_state, app_state=server.lifespan.state)
 
-        if self._tls is None:
+        if self._tls is None and sys.platform != "win32":
             server.servers = [await loop.create_server(connection, sock=bound, backlog=self._settings.backlog)]
         else:
             limits = _handshake_limits(self._settings.tls)

@@ -5,6 +5,9 @@ unfinished, the oldest is cut and never the newest: an honest handshake is over 
 oldest then does not mean to finish. To refuse the newest would let whoever fills the listener keep everybody out. And
 whoever opens many from one address cuts its own.
 
+On Windows plain connections are accepted here, too: asyncio's own server closes its listening socket for good when one
+client has reset its connection before it was accepted (CPython, issue 93821).
+
 Source: asyncio.sslproto (its read buffer); RFC 8446, section 2 (round trips).
 """
 
@@ -117,7 +120,7 @@ class TlsListener:
     Args:
         listening: bound, never blocking; stays its owner's.
         make: a protocol for a connection.
-        tls: the context.
+        tls: the context; None: plain connections, which have nothing to finish.
         limits: of handshakes.
 
     Process: the event loop only.
@@ -127,7 +130,7 @@ class TlsListener:
         self,
         listening: socket.socket,
         make: Callable[[], asyncio.Protocol],
-        tls: ssl.SSLContext,
+        tls: ssl.SSLContext | None,
         limits: HandshakeLimits,
     ) -> None:
         self._listening = listening
@@ -135,6 +138,7 @@ class TlsListener:
         self._tls = tls
         self._limits = limits
         self._unfinished = UnfinishedHandshakes(limits)
+        self._begun: set[asyncio.Task[None]] = set()  # plain ones, which end in a turn or two of the loop
         self._accepting: asyncio.Task[None] | None = None
         self._cut = 0
         self._said_at: float | None = None
@@ -158,7 +162,7 @@ class TlsListener:
         if self._accepting is None:
             return
         self._accepting.cancel()
-        await asyncio.gather(self._accepting, *self._unfinished.cut_all(), return_exceptions=True)
+        await asyncio.gather(self._accepting, *self._unfinished.cut_all(), *self._begun, return_exceptions=True)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -192,7 +196,10 @@ class TlsListener:
 
         handshake = asyncio.get_running_loop().create_task(self._shake_hands(connection, finished))
         handshake.add_done_callback(over)
-        if self._unfinished.add(handshake, place):
+        if self._tls is None:
+            self._begun.add(handshake)
+            handshake.add_done_callback(self._begun.discard)
+        elif self._unfinished.add(handshake, place):
             self._note_cut()
 
     async def _shake_hands(self, connection: socket.socket, finished: Callable[[], None]) -> None:
@@ -201,8 +208,8 @@ class TlsListener:
                 lambda: _telling(self._make(), finished),
                 connection,
                 ssl=self._tls,
-                ssl_handshake_timeout=self._limits.timeout_s,
-                ssl_shutdown_timeout=TLS_SHUTDOWN_S,
+                ssl_handshake_timeout=None if self._tls is None else self._limits.timeout_s,
+                ssl_shutdown_timeout=None if self._tls is None else TLS_SHUTDOWN_S,
             )
         except OSError as error:  # a client that is none, went, or took too long
             _log.debug("A TLS handshake failed: %s.", _reason(error))

@@ -171,3 +171,25 @@ def test_those_that_take_their_time_to_leave_are_bounded_too() -> None:
         assert room.has(count, 2)
     assert [one.ends for one in connections] == [2, 2, 1, 1, 0, 0]
     assert [one.cuts for one in connections] == [1, 1, 0, 0, 0, 0]
+
+
+@pytest.mark.windows("AcceptEx fails where a client has reset its connection before it was accepted")
+async def test_a_client_that_went_before_it_was_accepted_does_not_end_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """asyncio's own server would close its listening socket for good."""
+    loop = asyncio.get_running_loop()
+    accept = loop._proactor.accept  # type: ignore[attr-defined]
+    errors = [OSError(22, "The specified network name is no longer available", None, 64)]
+
+    def going(listening: object) -> object:
+        if not errors:
+            return accept(listening)
+        future = loop.create_future()
+        future.set_exception(errors.pop())
+        return future
+
+    monkeypatch.setattr(loop._proactor, "accept", going)  # type: ignore[attr-defined]
+    async with served(rig_of(3)) as rig:
+        assert await live(rig) == 200
+    assert errors == []
