@@ -138,7 +138,7 @@ async def test_two_loads_at_once_are_a_conflict_and_the_files_can_be_replaced_me
         (("reload", "marked:1"), 0, "marked:1                         loaded"),
         (("load", "marked:9"), 1, "answered 404: Request for unknown model: 'marked' version '9'"),
         (("load", "marked:"), 1, "answered 404"),
-        (("load", "../marked"), 1, "answered 400"),
+        (("load", "../marked"), 2, "'../marked' is a path; `torchgate models list` says what models are called"),
         (("unload", "marked:1"), 0, "marked without a version is not served."),
         (("unload", "absent"), 1, "answered 404: Request for unknown model"),
     ],
