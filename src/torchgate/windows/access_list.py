@@ -10,7 +10,10 @@ if sys.platform == "win32":
     from collections.abc import Collection, Iterator
     from contextlib import contextmanager
     from ctypes import wintypes
+    from pathlib import Path
+    from typing import Any
 
+    import pywintypes
     import win32api
     import win32con
     import win32security
@@ -88,3 +91,25 @@ if sys.platform == "win32":
             yield ctypes.addressof(attributes)
         finally:
             _local_free(descriptor)
+
+    def allowed_entries(folder: Path) -> list[tuple[str, int]] | None:
+        """Whom a folder's access list lets do what: SIDs and rights; None where it has no list, and everybody may.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        try:
+            descriptor = win32security.GetNamedSecurityInfo(
+                str(folder), win32security.SE_FILE_OBJECT, win32security.DACL_SECURITY_INFORMATION
+            )
+        except pywintypes.error as error:
+            raise OSError(0, error.strerror, str(folder), error.winerror) from None
+        entries = descriptor.GetSecurityDescriptorDacl()
+        return None if entries is None else list(_allowed(entries))
+
+    def _allowed(entries: Any) -> Iterator[tuple[str, int]]:
+        for number in range(entries.GetAceCount()):
+            (kind, flags), mask, sid = entries.GetAce(number)[:3]
+            # What is there to be inherited alone says nothing of the folder itself.
+            if kind == win32con.ACCESS_ALLOWED_ACE_TYPE and not flags & win32con.INHERIT_ONLY_ACE:
+                yield str(win32security.ConvertSidToStringSid(sid)), mask

@@ -14,7 +14,6 @@ if sys.platform == "win32":
     from collections.abc import Collection, Iterator, Sequence
     from ctypes import wintypes
     from pathlib import Path, PureWindowsPath
-    from typing import Any
 
     import pywintypes
     import win32api
@@ -27,7 +26,7 @@ if sys.platform == "win32":
     from torchgate.contract.diagnosis import Diagnosis, amber, ok, red
     from torchgate.contract.machine import PortHolder
     from torchgate.contract.programs import Programs
-    from torchgate.windows.access_list import own_sid
+    from torchgate.windows.access_list import allowed_entries, own_sid
     from torchgate.windows.surroundings import swappers
 
     _ADMITTED = frozenset(
@@ -75,16 +74,10 @@ if sys.platform == "win32":
 
         def writers(self, folder: Path) -> str:
             """Accounts that the access list lets write, besides ours, administrators and the system."""
-            try:
-                descriptor = win32security.GetNamedSecurityInfo(
-                    str(folder), win32security.SE_FILE_OBJECT, win32security.DACL_SECURITY_INFORMATION
-                )
-            except pywintypes.error as error:
-                raise OSError(0, error.strerror, str(folder), error.winerror) from None
-            entries = descriptor.GetSecurityDescriptorDacl()
+            entries = allowed_entries(folder)
             if entries is None:
                 return "it has no access list: everybody may write there"
-            others = {sid for sid, mask in _allowed(entries) if mask & (_WRITE | _GENERIC)} - {own_sid(), *_ADMITTED}
+            others = {sid for sid, mask in entries if mask & (_WRITE | _GENERIC)} - {own_sid(), *_ADMITTED}
             return f"its access list lets {', '.join(sorted(map(_shown, others)))} write there" if others else ""
 
         def swappers(self, folder: Path) -> tuple[str, ...]:
@@ -167,12 +160,6 @@ if sys.platform == "win32":
             if free < _CUDA_COMMIT_BYTES // 4:
                 return (red(seen, wanted, remedy),)
             return (amber(seen, wanted, remedy),) if free < _CUDA_COMMIT_BYTES else (ok(seen),)
-
-    def _allowed(entries: Any) -> Iterator[tuple[str, int]]:
-        for number in range(entries.GetAceCount()):
-            entry = entries.GetAce(number)
-            if entry[0][0] == win32con.ACCESS_ALLOWED_ACE_TYPE:
-                yield str(win32security.ConvertSidToStringSid(entry[-1])), entry[1]
 
     def _shown(sid: str) -> str:
         try:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 
 if sys.platform == "win32":
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import Any
 
     import pywintypes
     import win32con
     import win32security
 
-    from torchgate.windows.access_list import own_sid
+    from torchgate.windows.access_list import allowed_entries, own_sid
 
     _BELIEVED = frozenset(
         {
@@ -47,7 +46,7 @@ if sys.platform == "win32":
             if not place.is_dir():
                 continue
             try:
-                entries = (entries_of or _entries_of)(place)
+                entries = (entries_of or allowed_entries)(place)
             except OSError:
                 continue  # whoever may not look at the list may not be told of it either
             harmful = _NOT_SWAPPED if place == place.parent else _NOT_SWAPPED | _DELETE
@@ -62,23 +61,6 @@ if sys.platform == "win32":
                     "lies there. Leave such rights (modify, full control) to administrators (icacls)"
                 )
         return tuple(found)
-
-    def _entries_of(folder: Path) -> list[tuple[str, int]] | None:
-        try:
-            descriptor = win32security.GetNamedSecurityInfo(
-                str(folder), win32security.SE_FILE_OBJECT, win32security.DACL_SECURITY_INFORMATION
-            )
-        except pywintypes.error as error:
-            raise OSError(0, error.strerror, str(folder), error.winerror) from None
-        entries = descriptor.GetSecurityDescriptorDacl()
-        return None if entries is None else list(_allowed(entries))
-
-    def _allowed(entries: Any) -> Iterator[tuple[str, int]]:
-        for number in range(entries.GetAceCount()):
-            (kind, flags), mask, sid = entries.GetAce(number)[:3]
-            # What is there to be inherited alone says nothing of the folder itself.
-            if kind == win32con.ACCESS_ALLOWED_ACE_TYPE and not flags & win32con.INHERIT_ONLY_ACE:
-                yield str(win32security.ConvertSidToStringSid(sid)), mask
 
     def _shown(sid: str) -> str:
         if not sid.startswith("S-1-"):
